@@ -1,0 +1,44 @@
+"""The command line: one module for each command, put together here."""
+
+import click
+
+from cacheproxy import __version__
+from cacheproxy.cli.check import check
+from cacheproxy.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="cacheproxy", message="%(prog)s %(version)s")
+def commands() -> None:
+    """A pull-through caching proxy for container registries.
+
+    It stands in front of the registries that it is configured for; each blob crosses the link
+    to them once, however many nodes pull it.
+
+    \b
+    Examples:
+      cacheproxy check                              what would be served, and how
+      cacheproxy serve                              serve with config/cacheproxy.yaml
+      cacheproxy serve --config /etc/cacheproxy.yaml
+      CACHEPROXY__CACHE__MAX_SIZE=200GiB cacheproxy serve
+
+    \b
+    The configuration is looked for in this order:
+      --config FILE, $CACHEPROXY_CONFIG, config/cacheproxy.yaml, the built-in defaults.
+    Each of its keys can also be set by a variable: CACHEPROXY__SECTION__KEY=value.
+
+    \b
+    Exit codes:
+      0  fine
+      1  failed at run time (the port is in use, the directory is read-only, ...)
+      2  the command line or the configuration is wrong
+    """  # noqa: D301 - click looks for the control character
+
+
+commands.add_command(check)
+commands.add_command(serve)
+
+
+def main() -> None:
+    """Run the command that the process was started with; exits, never returns."""
+    commands(prog_name="cacheproxy")

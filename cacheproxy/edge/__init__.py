@@ -1,0 +1,1 @@
+"""HTTP in: the pull API as clients see it."""

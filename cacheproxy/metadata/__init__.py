@@ -1,0 +1,1 @@
+"""Adapters of the `TagStore` and `Directory` ports: what is remembered besides bytes."""

@@ -1,0 +1,1 @@
+"""The core: what a pull does when its content is here, and when it is not."""

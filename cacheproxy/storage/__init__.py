@@ -1,0 +1,1 @@
+"""Adapters of the `BlobStore` port: where the bytes are."""

@@ -1,0 +1,1 @@
+"""Adapters of the `Upstream` port: registries, and how they are asked."""

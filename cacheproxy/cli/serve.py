@@ -1,0 +1,49 @@
+"""`cacheproxy serve`: run the proxy in the foreground."""
+
+from pathlib import Path
+
+import click
+
+from cacheproxy.cli.configuration import (
+    ConfigurationFailure,
+    RunFailure,
+    config_option,
+    load_settings,
+)
+from cacheproxy.domain.errors import StartError
+from cacheproxy.settings import SettingsError
+
+
+@click.command()
+@config_option
+def serve(named: Path | None) -> None:
+    """Serve pulls until SIGTERM or SIGINT.
+
+    \b
+    Examples:
+      cacheproxy serve
+      cacheproxy serve --config /etc/cacheproxy.yaml
+      CACHEPROXY__SERVER__LISTEN=:8080 cacheproxy serve
+
+    \b
+    Then, with the server's port at 5000 on this host:
+      docker pull localhost:5000/docker.io/library/alpine
+      curl http://localhost:5001/healthz
+
+    \b
+    Exit codes:
+      0  stopped as asked
+      1  could not start, or failed while it served
+      2  the command line or the configuration is wrong
+    """  # noqa: D301 - click looks for the control character
+    try:
+        settings = load_settings(named)
+    except SettingsError as error:
+        raise ConfigurationFailure(str(error)) from None
+    # Here, because it imports the server, which `check` and `--help` need not wait for.
+    from cacheproxy import bootstrap  # noqa: PLC0415
+
+    try:
+        bootstrap.serve(settings)
+    except StartError as error:
+        raise RunFailure(f"cacheproxy: {error}") from None

@@ -1,0 +1,107 @@
+"""Whether what is known of a tag may be served, and what to do when upstream fails.
+
+Everything here is a function of a record, the operator's policy, and the time.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    ContentInvalid,
+    Denied,
+    NotFound,
+    UpstreamError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TagPolicy:
+    """How long a tag is believed. All in seconds.
+
+    Attributes:
+        fresh_for: served without asking upstream.
+        stale_while_revalidate: after that, served while upstream is asked in the background.
+        stale_if_error: after `fresh_for`, served when upstream cannot answer.
+        on_not_found: what a 404 does to a tag that is cached: keep serving it, or drop it.
+        not_found_for: a 404 is remembered so long.
+    """
+
+    fresh_for: float = 60.0
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 7 * 86400.0
+    on_not_found: Literal["keep", "drop"] = "keep"
+    not_found_for: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TagRecord:
+    """What upstream last said of a tag.
+
+    Attributes:
+        digest: of the manifest that it named; None when there was no such tag.
+        checked_at: when it said so, in seconds since the epoch.
+    """
+
+    digest: Digest | None
+    checked_at: float
+
+
+class Freshness(Enum):
+    """What to do with a record before upstream is asked."""
+
+    FRESH = auto()
+    """Serve it."""
+    REVALIDATE_BEHIND = auto()
+    """Serve it, and ask upstream in the background."""
+    REVALIDATE = auto()
+    """Ask upstream first."""
+
+
+def lifetime(record: TagRecord, policy: TagPolicy) -> float:
+    """Seconds for which a record is fresh, from when it was checked."""
+    return policy.fresh_for if record.digest is not None else policy.not_found_for
+
+
+def ttl(record: TagRecord, policy: TagPolicy, now: float) -> float:
+    """Seconds for which a record stays fresh; negative when it is stale.
+
+    A record from the future (the clock was set back) counts as checked now: it must not
+    stay fresh for longer than the policy says.
+    """
+    return lifetime(record, policy) - max(0.0, now - record.checked_at)
+
+
+def judge(record: TagRecord, policy: TagPolicy, now: float) -> Freshness:
+    """Say what to do with a record."""
+    left = ttl(record, policy, now)
+    if left > 0:
+        return Freshness.FRESH
+    if record.digest is not None and left + policy.stale_while_revalidate > 0:
+        return Freshness.REVALIDATE_BEHIND
+    return Freshness.REVALIDATE
+
+
+def survives(
+    record: TagRecord | None, policy: TagPolicy, now: float, error: CacheproxyError
+) -> bool:
+    """Whether a record may be served although asking upstream ended in `error`.
+
+    A refusal (401, 403) is an answer, not an outage: what we may no longer read is not
+    served. A 404 is the operator's choice. Nothing else speaks against what we have.
+    """
+    if record is None or record.digest is None:
+        return False
+    if ttl(record, policy, now) + policy.stale_if_error <= 0:
+        return False
+    match error:
+        case Denied():
+            return False
+        case NotFound():
+            return policy.on_not_found == "keep"
+        case UpstreamError() | ContentInvalid():
+            return True
+        case _:
+            return False

@@ -1,0 +1,24 @@
+"""Media types of manifests (OCI image spec, Docker image manifest v2)."""
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_ARTIFACT_MANIFEST = "application/vnd.oci.artifact.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCTET_STREAM = "application/octet-stream"
+
+INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFESTS = frozenset({OCI_MANIFEST, OCI_ARTIFACT_MANIFEST, DOCKER_MANIFEST})
+
+# What we ask upstream for, whatever our client asked: a registry that is asked for less may
+# answer a tag with the linux/amd64 child instead of the index, or with a 404.
+ACCEPT = ", ".join(
+    (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST, "*/*;q=0.1")
+)
+
+
+def essence(content_type: str | None) -> str | None:
+    """The media type without its parameters, in lower case; None where there is none."""
+    if not content_type:
+        return None
+    return content_type.partition(";")[0].strip().lower() or None

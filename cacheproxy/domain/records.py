@@ -1,0 +1,45 @@
+"""What is remembered besides bytes: links of repositories, and listings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """That a repository holds a digest: the licence to serve it under that repository.
+
+    Attributes:
+        size: in bytes, where a descriptor or upstream said so.
+        media_type: of a manifest, as upstream sent it; of anything else None.
+    """
+
+    size: int | None = None
+    media_type: str | None = None
+
+    def or_known(self, known: "Link | None") -> "Link":
+        """This link, with what it lacks taken from what was known before."""
+        if known is None:
+            return self
+        return Link(
+            self.size if self.size is not None else known.size,
+            self.media_type or known.media_type,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of tags or referrers as upstream sent it.
+
+    Attributes:
+        body: JSON.
+        media_type: to send as Content-Type.
+        next_query: the query of upstream's `rel="next"` link, as it wrote it; None on the
+            last page.
+        filters: OCI-Filters-Applied, if upstream sent it.
+        checked_at: seconds since the epoch.
+    """
+
+    body: bytes
+    media_type: str
+    next_query: str | None
+    filters: str | None
+    checked_at: float

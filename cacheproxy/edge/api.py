@@ -1,0 +1,219 @@
+"""The pull API over HTTP: parse once, ask the core, send, and say what happened."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import assert_never
+
+from aiohttp import hdrs, web
+
+from cacheproxy.domain.byte_range import ByteRange
+from cacheproxy.domain.cache_status import HIT, CacheStatus
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import CacheproxyError, MethodUnsupported
+from cacheproxy.domain.events import Unexpected
+from cacheproxy.domain.operation import (
+    ListReferrers,
+    ListTags,
+    Operation,
+    Ping,
+    PullBlob,
+    PullManifest,
+)
+from cacheproxy.domain.routing import Routes
+from cacheproxy.domain.target import Target
+from cacheproxy.domain.target import parse as parse_target
+from cacheproxy.edge import responses
+from cacheproxy.edge.body import StallGuard, send
+from cacheproxy.edge.conditions import matches, wanted_range
+from cacheproxy.edge.errors import rule_of
+from cacheproxy.edge.exchange import Exchange
+from cacheproxy.ports import Clock, Observer
+from cacheproxy.pullthrough.answers import BlobAnswer
+from cacheproxy.pullthrough.pull_through import PullThrough
+
+_NAME = "cacheproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """What the edge needs to know.
+
+    Attributes:
+        write_timeout: seconds after which a client that takes no byte is cut.
+    """
+
+    write_timeout: float = 60.0
+
+
+class Api:
+    """Answers the requests of clients."""
+
+    def __init__(
+        self,
+        core: PullThrough,
+        routes: Routes,
+        *,
+        observer: Observer,
+        clock: Clock,
+        config: EdgeConfig,
+    ) -> None:
+        self._core = core
+        self._routes = routes
+        self._observer = observer
+        self._clock = clock
+        self._config = config
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request. Whatever happens, one `Responded` says so."""
+        exchange = Exchange.of(request, self._clock)
+        try:
+            return await self._answered(request, exchange)
+        except asyncio.CancelledError:
+            exchange.error = exchange.error or "the client left"
+            raise
+        except ConnectionError as error:
+            exchange.error = exchange.error or f"the client left: {type(error).__name__}"
+            raise
+        finally:
+            self._observer.observe(exchange.ended())
+
+    async def _answered(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        try:
+            return await self._understood(request, exchange)
+        except CacheproxyError as error:
+            exchange.error = str(error)
+            exchange.status = CacheStatus("error", detail=rule_of(error).code)
+            return await self._failed(request, exchange, responses.failure(error))
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the rim: a mistake of ours is a 500
+            exchange.error = f"{type(error).__name__}: {error}"
+            self._observer.observe(Unexpected(error))
+            return await self._failed(request, exchange, responses.unexpected())
+
+    async def _understood(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        # By an allow-list and before anything else: no way of naming a thing (by tag, by an
+        # upload's URL) may lead around it (CVE-2026-41888).
+        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+            raise MethodUnsupported(f"{request.method} is not supported: this is a pull cache")
+        target = parse_target(request.raw_path)
+        operation = self._routes.resolve(target)
+        exchange.understood(operation)
+        return await self._operate(request, exchange, target, operation)
+
+    async def _operate(
+        self, request: web.Request, exchange: Exchange, target: Target, operation: Operation
+    ) -> web.StreamResponse:
+        match operation:
+            case Ping():
+                exchange.answered(HIT, "none")
+                return await self._sent(request, exchange, responses.ping())
+            case PullManifest():
+                return await self._manifest(request, exchange, operation)
+            case PullBlob():
+                return await self._blob(request, exchange, operation)
+            case ListTags():
+                page = await self._core.tags(operation)
+            case ListReferrers():
+                page = await self._core.referrers(operation)
+            case _:
+                assert_never(operation)
+        exchange.answered(page.status, page.source)
+        path = request.raw_path.partition("?")[0]
+        return await self._sent(request, exchange, responses.listing(page, path, target.ns))
+
+    async def _manifest(
+        self, request: web.Request, exchange: Exchange, asked: PullManifest
+    ) -> web.StreamResponse:
+        head = request.method == hdrs.METH_HEAD
+        by_digest = isinstance(asked.reference, Digest)
+        answer = await self._core.manifest(asked, head=head)
+        exchange.answered(answer.status, answer.source)
+        if matches(request.headers.get(hdrs.IF_NONE_MATCH), answer.digest):
+            response: web.StreamResponse = responses.not_modified(
+                answer.digest, by_digest=by_digest
+            )
+        else:
+            response = responses.manifest(answer, by_digest=by_digest, head=head)
+        return await self._sent(request, exchange, response)
+
+    async def _blob(
+        self, request: web.Request, exchange: Exchange, asked: PullBlob
+    ) -> web.StreamResponse:
+        unmodified = matches(request.headers.get(hdrs.IF_NONE_MATCH), asked.digest)
+        head = request.method == hdrs.METH_HEAD
+        answer = await self._core.blob(asked, head=head or unmodified)
+        try:
+            exchange.answered(answer.status, answer.source)
+            if unmodified:
+                response = responses.not_modified(asked.digest, by_digest=True)
+                return await self._sent(request, exchange, response)
+            if answer.content is None or head:
+                return await self._sent(request, exchange, responses.blob(answer, None, head=True))
+            return await self._blob_body(request, exchange, answer)
+        finally:
+            if answer.content is not None:
+                answer.content.close()
+
+    async def _blob_body(
+        self, request: web.Request, exchange: Exchange, answer: BlobAnswer
+    ) -> web.StreamResponse:
+        part = _part(request, answer)
+        response = responses.blob(answer, part, head=False)
+        if answer.size is None and request.version >= (1, 1):
+            response.enable_chunked_encoding()
+        await self._head(request, exchange, response)
+        start, stop = (part.start, part.stop) if part else (0, answer.size)
+        content = answer.content
+        with StallGuard(request.transport, self._config.write_timeout) as guard:
+            try:
+                if content is not None:
+                    await send(response, guard, content, start, stop)
+            finally:
+                exchange.body_bytes = guard.written
+        await response.write_eof()
+        return response
+
+    async def _sent(
+        self, request: web.Request, exchange: Exchange, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        """Send a response that is whole already."""
+        await self._head(request, exchange, response)
+        await response.write_eof()
+        body = response.body if isinstance(response, web.Response) else None
+        if isinstance(body, bytes) and request.method != hdrs.METH_HEAD:
+            exchange.body_bytes = len(body)
+        return response
+
+    async def _head(
+        self, request: web.Request, exchange: Exchange, response: web.StreamResponse
+    ) -> None:
+        response.headers["Cache-Status"] = exchange.status.field(_NAME)
+        response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
+        response.headers[hdrs.SERVER] = _NAME
+        ns = request.query.get("ns")
+        if ns is not None and exchange.asked.registry:
+            response.headers["OCI-Namespace"] = ns
+        await response.prepare(request)
+        exchange.head_is_out(response.status)
+
+    async def _failed(
+        self, request: web.Request, exchange: Exchange, response: web.Response
+    ) -> web.StreamResponse:
+        """Say that it failed; once a head is out, the only honest way is to cut.
+
+        A body that ends cleanly, or an error within it, would pass for the blob.
+        """
+        if exchange.head_sent is None:
+            return await self._sent(request, exchange, response)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError(exchange.error)
+
+
+def _part(request: web.Request, answer: BlobAnswer) -> ByteRange | None:
+    """The part to send; None for the whole, as where nothing says how long that is."""
+    wanted = wanted_range(
+        request.headers.get(hdrs.RANGE), request.headers.get(hdrs.IF_RANGE), answer.digest
+    )
+    return None if wanted is None or answer.size is None else wanted.resolve(answer.size)

@@ -1,0 +1,86 @@
+"""Sending a blob's bytes to a client, at the client's speed."""
+
+import asyncio
+from typing import Self
+
+from aiohttp import web
+
+from cacheproxy.domain.errors import StorageError
+from cacheproxy.ports import Readable
+
+# Large enough that a chunk's cost is its bytes, small enough to keep no client's memory large.
+CHUNK = 1024 * 1024
+
+
+class StallGuard:
+    """Cuts the connection of a client that takes no byte for a while.
+
+    aiohttp has no limit for that, and a stalled client would hold its file for ever. Waiting
+    for upstream is no stall: then there is nothing that the client could take.
+    """
+
+    def __init__(self, transport: asyncio.Transport | None, seconds: float) -> None:
+        self._transport = transport
+        self._seconds = seconds
+        self._written = 0
+        self._taken = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._again()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def written(self) -> int:
+        """Bytes given to the connection."""
+        return self._written
+
+    def writes(self, count: int) -> None:
+        """Say that so many bytes are about to be written."""
+        self._written += count
+
+    def _again(self) -> None:
+        if self._transport is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._seconds, self._look)
+
+    def _look(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        waiting = self._transport.get_write_buffer_size()
+        taken = self._written - waiting
+        if waiting > 0 and taken == self._taken:
+            self._transport.abort()
+            return
+        self._taken = taken
+        self._again()
+
+
+async def send(
+    response: web.StreamResponse,
+    guard: StallGuard,
+    content: Readable,
+    start: int,
+    stop: int | None,
+) -> None:
+    """Write bytes `start` up to `stop`; without a `stop`, up to the end.
+
+    Raises:
+        CacheproxyError: the bytes will never come. The response cannot be ended then.
+        ConnectionError: the client has left.
+    """
+    offset = start
+    while stop is None or offset < stop:
+        length = CHUNK if stop is None else min(CHUNK, stop - offset)
+        chunk = content.try_read(offset, length) or await content.read(offset, length)
+        if not chunk:
+            if stop is not None:
+                raise StorageError(f"the blob ended at {offset}, before {stop}")
+            return
+        guard.writes(len(chunk))
+        await response.write(chunk)
+        offset += len(chunk)

@@ -1,0 +1,92 @@
+"""One request and its response: what the canonical log line will say."""
+
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+
+from cacheproxy.domain.cache_status import CacheStatus
+from cacheproxy.domain.events import Asked, Responded, Source
+from cacheproxy.domain.operation import (
+    ListReferrers,
+    ListTags,
+    Operation,
+    Ping,
+    PullBlob,
+    PullManifest,
+)
+from cacheproxy.ports import Clock
+
+_LONGEST_TARGET = 512
+_LONGEST_AGENT = 256
+_NOTHING_YET = CacheStatus("error")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of a request and its response so far."""
+
+    clock: Clock
+    asked: Asked
+    begun: float
+    status: CacheStatus = _NOTHING_YET
+    source: Source = "none"
+    http_status: int = 499
+    body_bytes: int = 0
+    head_sent: float | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, request: web.Request, clock: Clock) -> "Exchange":
+        """The exchange that begins with a request."""
+        asked = Asked(
+            request.method,
+            request.raw_path[:_LONGEST_TARGET],
+            request.remote or "",
+            request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
+        )
+        return cls(clock, asked, clock.monotonic())
+
+    def understood(self, operation: Operation) -> None:
+        """Note what the request asks for."""
+        match operation:
+            case Ping():
+                self.asked = replace(self.asked, operation="ping")
+            case PullManifest(repository, reference):
+                self._names("manifest", repository.registry, repository.name, reference)
+            case PullBlob(repository, digest):
+                self._names("blob", repository.registry, repository.name, digest)
+            case ListTags(repository):
+                self._names("tags", repository.registry, repository.name, "")
+            case ListReferrers(repository, digest):
+                self._names("referrers", repository.registry, repository.name, digest)
+
+    def answered(self, status: CacheStatus, source: Source) -> None:
+        """Note what the core did for it."""
+        self.status, self.source = status, source
+
+    def head_is_out(self, http_status: int) -> None:
+        """Note that the response's head was sent."""
+        self.http_status, self.head_sent = http_status, self.clock.monotonic()
+
+    def ended(self) -> Responded:
+        """The fact that it is over."""
+        now = self.clock.monotonic()
+        return Responded(
+            asked=self.asked,
+            outcome="error" if self.error is not None else self.status.outcome,
+            status=self.http_status,
+            body_bytes=self.body_bytes,
+            source=self.source,
+            first_byte=(now if self.head_sent is None else self.head_sent) - self.begun,
+            duration=now - self.begun,
+            error=self.error,
+        )
+
+    def _names(self, operation: str, registry: str, repository: str, reference: str) -> None:
+        self.asked = replace(
+            self.asked,
+            operation=operation,
+            registry=registry,
+            repository=repository,
+            reference=reference,
+        )

@@ -1,0 +1,1 @@
+"""What the requests of one process share: tasks, flights, recent values."""

@@ -1,0 +1,162 @@
+"""Metadata in a directory, by diskcache (SQLite): one node, no server.
+
+Only metadata, never bodies: values are small JSON documents. diskcache's own eviction and
+size limit are off, since it would silently drop what it was given; and so is pickle, since
+whoever can write the file could run code through it (CVE-2025-69872).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diskcache
+import msgspec
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import DigestInvalid, StartError
+from cacheproxy.domain.freshness import TagRecord
+from cacheproxy.domain.records import Link, Listing
+from cacheproxy.domain.reference import Repository, Tag
+
+T = TypeVar("T")
+
+_PICKLED = 4  # diskcache.core.MODE_PICKLE
+_UNBOUNDED = 2**60
+
+
+class _PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
+    """Strings and bytes only: refuses to write, and above all to read, a pickle."""
+
+    def put(self, key: Any) -> Any:  # noqa: ANN401  # as in diskcache
+        _refuse_unless(isinstance(key, str))
+        return super().put(key)
+
+    def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> Any:  # noqa: ANN401  # as in diskcache
+        _refuse_unless(isinstance(value, bytes))
+        return super().store(value, read, key=key)
+
+    def get(self, key: Any, raw: Any) -> Any:  # noqa: ANN401  # as in diskcache
+        _refuse_unless(bool(raw))
+        return super().get(key, raw)
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> Any:  # noqa: ANN401  # as in diskcache
+        _refuse_unless(mode != _PICKLED)
+        return super().fetch(mode, filename, value, read)
+
+
+def _refuse_unless(allowed: bool) -> None:  # an assertion, not an option
+    if not allowed:
+        raise TypeError("the metadata store holds bytes by string keys, and no pickle")
+
+
+class EmbeddedMetadata:
+    """`Metadata` in a directory. Calls go to one thread: SQLite has one writer anyway."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the store.
+
+        Raises:
+            StartError: the directory cannot be used.
+        """
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="metadata")
+        try:
+            self._cache = self._executor.submit(_open, path).result()
+        except Exception as error:
+            self._executor.shutdown()
+            raise StartError(
+                f"the metadata in {path} cannot be opened: {error}; if it is damaged, remove "
+                "that directory: blobs are kept, and the rest is learnt again from upstream"
+            ) from error
+
+    async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """The record of a tag."""
+        return await self._read(f"tag {repository} {tag}", TagRecord)
+
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        """Remember what upstream said of a tag."""
+        await self._write({f"tag {repository} {tag}": record})
+
+    async def listing(self, key: str) -> Listing | None:
+        """A page of tags or referrers."""
+        return await self._read(f"listing {key}", Listing)
+
+    async def put_listing(self, key: str, listing: Listing) -> None:
+        """Remember a page."""
+        await self._write({f"listing {key}": listing})
+
+    async def link(self, repository: Repository, digest: Digest) -> Link | None:
+        """The link, or None."""
+        return await self._read(_link_key(repository, digest), Link)
+
+    async def add_links(self, repository: Repository, links: Mapping[Digest, Link]) -> None:
+        """Remember that a repository holds these; all or none."""
+
+        def merge() -> None:
+            with self._cache.transact():
+                for digest, link in links.items():
+                    key = _link_key(repository, digest)
+                    known = _decoded(self._cache.get(key), Link)
+                    merged = link.or_known(known)
+                    if merged != known:
+                        self._cache.set(key, _encoded(merged))
+
+        await self._in_thread(merge)
+
+    async def close(self) -> None:
+        """Close the store, after what is under way."""
+        await self._in_thread(self._cache.close)
+        self._executor.shutdown()
+
+    async def _read(self, key: str, kind: type[T]) -> T | None:
+        return _decoded(await self._in_thread(lambda: self._cache.get(key)), kind)
+
+    async def _write(self, values: Mapping[str, object]) -> None:
+        def write() -> None:
+            with self._cache.transact():
+                for key, value in values.items():
+                    self._cache.set(key, _encoded(value))
+
+        await self._in_thread(write)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _open(path: Path) -> diskcache.Cache:
+    """The one place that opens it: diskcache does not remember the class of its disk."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return diskcache.Cache(
+        str(path),
+        disk=_PlainDisk,
+        eviction_policy="none",
+        size_limit=_UNBOUNDED,
+        cull_limit=0,
+        disk_min_file_size=_UNBOUNDED,  # all in SQLite: a value in a file of its own can be lost
+    )
+
+
+def _link_key(repository: Repository, digest: Digest) -> str:
+    return f"link {repository} {digest}"
+
+
+def _encoded(value: object) -> bytes:
+    # msgspec takes a subclass of str for a type that it does not know.
+    return msgspec.json.encode(value, enc_hook=str)
+
+
+def _decoded(value: bytes | None, kind: type[T]) -> T | None:
+    """A record; one that cannot be read counts as none, since upstream can tell it again."""
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=kind, dec_hook=_digest)
+    except (msgspec.MsgspecError, DigestInvalid, ValueError):
+        return None
+
+
+def _digest(kind: type[Any], value: Any) -> Any:  # noqa: ANN401  # as msgspec calls it
+    if kind is Digest:
+        return Digest.parse(value)
+    raise NotImplementedError(kind)

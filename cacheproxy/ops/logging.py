@@ -1,0 +1,126 @@
+"""Logs: one canonical line per request, and one for what an operator should know of.
+
+Calls are synchronous: structlog's asynchronous ones cost a thread hop per line.
+"""
+
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+
+from cacheproxy.domain.events import Event, FillEnded, Responded, Unexpected, UpstreamAnswered
+
+Level = Literal["debug", "info", "warning", "error"]
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def configure(level: Level, log_format: Literal["json", "console"], stream: TextIO) -> None:
+    """Say how to log, once per process, before anything does."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(serializer=_serialized)
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    # aiohttp and asyncio speak here: warnings of theirs are worth a line, their chatter is not.
+    logging.basicConfig(level=max(_LEVELS[level], logging.WARNING), handlers=[handler], force=True)
+
+
+def _serialized(line: dict[str, Any], **_: Any) -> str:  # noqa: ANN401  # as structlog calls it
+    """JSON, whatever a client put into it: a stray byte in its name must not fail its pull."""
+    try:
+        return msgspec.json.encode(line).decode()
+    except (UnicodeEncodeError, TypeError, msgspec.MsgspecError):
+        return msgspec.json.encode({key: _printable(value) for key, value in line.items()}).decode()
+
+
+def _printable(value: object) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+class EventLog:
+    """Writes events down (`Observer`)."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("cacheproxy")
+
+    def observe(self, event: Event) -> None:
+        """Write an event down, if it is one for the log."""
+        match event:
+            case Responded():
+                self._responded(event)
+            case FillEnded(registry, digest, error, count, seconds) if error is not None:
+                self._log.warning(
+                    "fill failed",
+                    upstream=registry,
+                    digest=digest,
+                    error=error,
+                    bytes=count,
+                    seconds=round(seconds, 3),
+                )
+            case FillEnded(registry, digest, _, count, seconds):
+                self._log.info(
+                    "fill committed",
+                    upstream=registry,
+                    digest=digest,
+                    bytes=count,
+                    seconds=round(seconds, 3),
+                )
+            case UpstreamAnswered(registry, method, status, seconds):
+                self._log.debug(
+                    "upstream answered",
+                    upstream=registry,
+                    method=method,
+                    status=status,
+                    seconds=round(seconds, 4),
+                )
+            case Unexpected(error):
+                self._log.error("unexpected error", exc_info=error)
+            case _:
+                pass
+
+    def _responded(self, event: Responded) -> None:
+        asked = event.asked
+        fields = {
+            "method": asked.method,
+            "target": asked.target,
+            "status": event.status,
+            "operation": asked.operation,
+            "upstream": asked.registry,
+            "repository": asked.repository,
+            "reference": asked.reference,
+            "cache": event.outcome,
+            "source": event.source,
+            "bytes": event.body_bytes,
+            "first_byte": round(event.first_byte, 4),
+            "duration": round(event.duration, 4),
+            "client": asked.client,
+            "user_agent": asked.user_agent,
+        }
+        if event.error is not None:
+            fields["error"] = event.error
+        self._log.info("request", **fields)
+
+
+def to_stdout(level: Level, log_format: Literal["json", "console"]) -> None:
+    """Log to standard output, where containers are expected to."""
+    configure(level, log_format, sys.stdout)

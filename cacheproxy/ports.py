@@ -1,0 +1,266 @@
+"""What the core needs of the world: few, narrow protocols that the adapters keep.
+
+Each has one contract suite in `tests/contract`, run against every adapter.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.events import Event
+from cacheproxy.domain.freshness import TagRecord
+from cacheproxy.domain.operation import Query
+from cacheproxy.domain.records import Link, Listing
+from cacheproxy.domain.reference import Reference, Repository, Tag
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch; may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever wants to know. Never raises, never waits."""
+
+    def observe(self, event: Event) -> None:
+        """Take note of a fact."""
+        ...
+
+
+class Readable(Protocol):
+    """Bytes that can be read from any offset, by one reader; it must be closed."""
+
+    def close(self) -> None:
+        """Give back what it holds. Closing twice is harmless."""
+        ...
+
+    def try_read(self, offset: int, length: int) -> bytes | None:
+        """Up to `length` bytes from `offset` if they are to be had without waiting, else None.
+
+        Never empty.
+        """
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`, at least one; empty at the end.
+
+        Raises:
+            CacheproxyError: the bytes will never come.
+        """
+        ...
+
+
+class StoredBlob(Readable, Protocol):
+    """A committed blob. It stays readable until closed, even when it is evicted meanwhile."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+
+class Ingest(Protocol):
+    """A blob being written, by one writer. Invisible in the store until committed.
+
+    Leaving its context without a commit keeps the bytes for a later attempt, unless they
+    were discarded.
+    """
+
+    @property
+    def offset(self) -> int:
+        """Bytes that are there and hashed."""
+        ...
+
+    async def append(self, chunk: bytes) -> None:
+        """Write and hash.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        ...
+
+    async def restart(self) -> None:
+        """Drop what is there and begin at 0, still as the only writer."""
+        ...
+
+    def verify(self) -> None:
+        """Compare the digest.
+
+        Raises:
+            DigestMismatch: the bytes are not those that the digest names.
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Make the verified blob visible, durably and at once.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        ...
+
+    async def discard(self) -> None:
+        """Forget the bytes: they are wrong."""
+        ...
+
+    def reader(self) -> Readable:
+        """Read what has been appended; the caller keeps within `offset`."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Blobs by content. It alone is the truth about which bytes are here."""
+
+    def open(self, digest: Digest) -> StoredBlob | None:
+        """The blob, or None where it is not here. Quick: no waiting for its content."""
+        ...
+
+    async def document(self, digest: Digest) -> bytes | None:
+        """A small blob's content whole, such as a manifest's; None where it is not here."""
+        ...
+
+    async def keep_document(self, digest: Digest, content: bytes) -> None:
+        """Store a small blob that was verified already.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        ...
+
+    def ingest(self, digest: Digest) -> AbstractAsyncContextManager[Ingest]:
+        """Begin, or take up again, the writing of a blob; one writer at a time.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        ...
+
+
+class TagStore(Protocol):
+    """What upstream last said of names that change."""
+
+    async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """The record of a tag."""
+        ...
+
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        """Remember what upstream said of a tag."""
+        ...
+
+    async def listing(self, key: str) -> Listing | None:
+        """A page of tags or referrers."""
+        ...
+
+    async def put_listing(self, key: str, listing: Listing) -> None:
+        """Remember a page."""
+        ...
+
+
+class Directory(Protocol):
+    """Which repository holds which digest."""
+
+    async def link(self, repository: Repository, digest: Digest) -> Link | None:
+        """The link, or None where nothing says that the repository holds the digest."""
+        ...
+
+    async def add_links(self, repository: Repository, links: Mapping[Digest, Link]) -> None:
+        """Remember that a repository holds these. What is known is not forgotten by it."""
+        ...
+
+
+class Metadata(TagStore, Directory, Protocol):
+    """Both, and its end."""
+
+    async def close(self) -> None:
+        """Write what is pending and give back what it holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """Upstream's answer to a HEAD of a manifest.
+
+    Attributes:
+        digest: None where upstream does not say; then only a GET can tell.
+        size: in bytes, likewise.
+        media_type: Content-Type without parameters, likewise.
+    """
+
+    digest: Digest | None
+    size: int | None
+    media_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestBody:
+    """Upstream's answer to a GET of a manifest: unverified."""
+
+    body: bytes
+    content_type: str | None
+
+
+class BlobStream(Protocol):
+    """Upstream's answer to a GET of a blob."""
+
+    @property
+    def start(self) -> int:
+        """The offset of the first byte that will come; 0 where upstream ignored the range."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Of the whole blob, where upstream said so."""
+        ...
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes as they come.
+
+        Raises:
+            UpstreamError: it broke off, or nothing came for too long.
+        """
+        ...
+
+
+class Upstream(Protocol):
+    """A registry.
+
+    Every method may raise what `cacheproxy.domain.errors` lists below NotFound, Denied and
+    UpstreamError; none retries for long.
+    """
+
+    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
+        """Ask what a reference names, at no cost in body bytes (nor, on Docker Hub, in pulls)."""
+        ...
+
+    async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBody:
+        """Fetch a manifest whole."""
+        ...
+
+    async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
+        """Confirm that the repository holds a blob; its size where upstream says so."""
+        ...
+
+    def get_blob(
+        self, repository: Repository, digest: Digest, start: int = 0, size: int | None = None
+    ) -> AbstractAsyncContextManager[BlobStream]:
+        """Begin to fetch a blob from an offset; with a known `size` by a closed range."""
+        ...
+
+    async def list_tags(self, repository: Repository, query: Query) -> Listing:
+        """Fetch a page of tags."""
+        ...
+
+    async def list_referrers(
+        self, repository: Repository, digest: Digest, query: Query
+    ) -> Listing | None:
+        """Fetch a page of referrers; None where upstream lacks that API."""
+        ...

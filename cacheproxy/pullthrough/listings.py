@@ -1,0 +1,112 @@
+"""Pages of tags and of referrers: passed on as upstream wrote them, kept for a while."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from cacheproxy.domain import media_types
+from cacheproxy.domain.cache_status import CacheStatus
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import CacheproxyError, ManifestUnknown
+from cacheproxy.domain.freshness import Freshness, TagRecord, judge, survives, ttl
+from cacheproxy.domain.operation import ListReferrers, ListTags
+from cacheproxy.domain.records import Listing
+from cacheproxy.domain.reference import Tag
+from cacheproxy.inprocess.flights import Flights
+from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.ports import Clock, Metadata
+from cacheproxy.pullthrough.answers import ListingAnswer
+from cacheproxy.pullthrough.manifests import Manifests
+from cacheproxy.pullthrough.remote import Remote
+
+Fetch = Callable[[], Coroutine[Any, Any, Listing]]
+
+# For the freshness rules a page is what a tag is: something that upstream said at a time.
+_SOME_DIGEST = Digest.of(b"")
+
+
+class Listings:
+    """Tags and referrers of all upstreams."""
+
+    def __init__(
+        self, metadata: Metadata, manifests: Manifests, clock: Clock, tasks: Tasks
+    ) -> None:
+        self._metadata = metadata
+        self._manifests = manifests
+        self._clock = clock
+        self._fetching: Flights[str, Listing] = Flights(tasks, "listing")
+
+    async def tags(self, remote: Remote, asked: ListTags) -> ListingAnswer:
+        """A page of tags.
+
+        Raises:
+            NotFound, Denied, UpstreamError: it could not be had, and none is kept.
+        """
+
+        async def fetch() -> Listing:
+            return await remote.upstream.list_tags(remote.repository, asked.query)
+
+        return await self._page(remote, f"tags {asked.repository} {asked.query}", fetch)
+
+    async def referrers(self, remote: Remote, asked: ListReferrers) -> ListingAnswer:
+        """A page of referrers; where upstream lacks that API, what its fallback tag lists.
+
+        Raises:
+            Denied, UpstreamError: it could not be had, and none is kept.
+        """
+
+        async def fetch() -> Listing:
+            page = await remote.upstream.list_referrers(
+                remote.repository, asked.digest, asked.query
+            )
+            return page or await self._fallback(remote, asked)
+
+        key = f"referrers {asked.repository} {asked.digest} {asked.query}"
+        return await self._page(remote, key, fetch)
+
+    async def _page(self, remote: Remote, key: str, fetch: Fetch) -> ListingAnswer:
+        kept = await self._metadata.listing(key)
+        now = self._clock.now()
+        if kept is not None and judge(_as_tag(kept), remote.tags, now) is Freshness.FRESH:
+            left = ttl(_as_tag(kept), remote.tags, now)
+            return ListingAnswer(kept, CacheStatus("hit", ttl=left), "store")
+        try:
+            listing, joined = await self._fetching.join(key, fetch)
+        except CacheproxyError as error:
+            now = self._clock.now()
+            if kept is None or not survives(_as_tag(kept), remote.tags, now, error):
+                raise
+            left = ttl(_as_tag(kept), remote.tags, now)
+            return ListingAnswer(kept, CacheStatus("stale", ttl=left), "store")
+        await self._metadata.put_listing(key, listing)
+        status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
+        return ListingAnswer(listing, status, "upstream")
+
+    async def _fallback(self, remote: Remote, asked: ListReferrers) -> Listing:
+        """What the referrers tag schema says (distribution spec), in the API's form.
+
+        A 404 would be honest about upstream's API, but clients that get an empty list from a
+        proxy do not look at the fallback tag themselves: signatures would vanish.
+        """
+        tag = Tag.of_referrers(asked.digest)
+        try:
+            answer = await self._manifests.by_tag(remote, tag, head=False)
+        except ManifestUnknown:
+            return self._listing([], asked.artifact_type)
+        found = json.loads(answer.body or b"{}").get("manifests", [])
+        return self._listing(found, asked.artifact_type)
+
+    def _listing(self, descriptors: list[dict[str, Any]], artifact_type: str | None) -> Listing:
+        chosen = [
+            descriptor
+            for descriptor in descriptors
+            if artifact_type is None or descriptor.get("artifactType") == artifact_type
+        ]
+        index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": chosen}
+        filters = None if artifact_type is None else "artifactType"
+        body = json.dumps(index, separators=(",", ":")).encode()
+        return Listing(body, media_types.OCI_INDEX, None, filters, self._clock.now())
+
+
+def _as_tag(listing: Listing) -> TagRecord:
+    return TagRecord(_SOME_DIGEST, listing.checked_at)

@@ -1,0 +1,113 @@
+"""Load the settings: file, then environment, then secrets' files, checked all at once."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from cacheproxy.settings.document import read_document
+from cacheproxy.settings.draft import Draft, Location, Scalar, Tree
+from cacheproxy.settings.environment import overlay
+from cacheproxy.settings.model import Settings
+from cacheproxy.settings.problems import nearest
+from cacheproxy.settings.schema import keys_of, section_at, spellings, walk
+from cacheproxy.settings.secret_files import read_secret_files
+from cacheproxy.settings.upstreams import canonical_names, complete, with_well_known_aliases
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Load the settings.
+
+    Args:
+        path: the YAML or JSON file; None for the built-in defaults.
+        environ: its `CACHEPROXY__…` variables go over what the file says.
+
+    Returns:
+        The settings; secrets' files have been read, no other file has been looked at.
+
+    Raises:
+        SettingsError: with every problem that there is.
+    """
+    draft = Draft(path)
+    if path is not None:
+        read_document(path, draft)
+    canonical_names(draft)
+    overlay(draft, environ)
+    complete(draft)
+    read_secret_files(draft)
+    settings = _validated(draft)
+    if settings is None or draft.problems:
+        raise draft.error()
+    return with_well_known_aliases(settings)
+
+
+@cache
+def _adapter() -> TypeAdapter[Settings]:
+    return TypeAdapter(Settings)
+
+
+def _validated(draft: Draft) -> Settings | None:
+    try:
+        return _adapter().validate_python(draft.tree)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False, include_input=False):
+            _report(draft, error)
+    return None
+
+
+def _report(draft: Draft, error: "ErrorDetails") -> None:
+    location = error["loc"]
+    match error["type"]:
+        case "unexpected_keyword_argument":
+            draft.report(location, _unknown(location), at_key=True)
+        case "missing":
+            draft.report(location, _missing(location))
+        case "dataclass_type" | "dict_type":
+            draft.report(location, _not_a_section(location))
+        case "tuple_type":
+            draft.report(location, _not_a_list(_at(draft.tree, location)))
+        case _:
+            draft.report(location, str(error.get("ctx", {}).get("error", error["msg"])))
+
+
+def _unknown(location: Location) -> str:
+    word = str(location[-1])
+    section = section_at(location[:-1])
+    near = nearest(word, spellings(section)) if section is not None else None
+    if near is None:
+        elsewhere = [known for known, _ in walk(Settings) if known[-1] == word]
+        near = ".".join(elsewhere[0]) if len(elsewhere) == 1 else None
+    return f"unknown key; did you mean {near}?" if near else f"unknown key{_among(section)}"
+
+
+def _missing(location: Location) -> str:
+    name = str(location[-1])
+    section = section_at(location[:-1])
+    key = keys_of(section).get(name) if section is not None else None
+    if key is not None and key.from_file:
+        return f"is missing; write {name} or {name}_file"
+    return "is missing; write it beside the others, or remove the section"
+
+
+def _not_a_section(location: Location) -> str:
+    return f"must be a section{_among(section_at(location))}"
+
+
+def _not_a_list(value: Tree) -> str:
+    example = f'["{value.text}"]' if isinstance(value, Scalar) and value.text else "[a, b]"
+    return f"must be a list, such as {example}"
+
+
+def _among(section: type | None) -> str:
+    return "" if section is None else f"; its keys are {', '.join(keys_of(section))}"
+
+
+def _at(tree: Tree, location: Location) -> Tree:
+    for part in location:
+        tree = tree.get(str(part)) if isinstance(tree, dict) else None
+    return tree

@@ -1,0 +1,93 @@
+"""From an upstream's answer, or the lack of one, to our errors: the one table of this side."""
+
+import email.utils
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import aiohttp
+
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    Denied,
+    NotFound,
+    UpstreamLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+_REMAINING = re.compile(r"[0-9]{1,9}")
+# What no wait is longer than; and what is no number of seconds, but a time (seen at Docker Hub).
+_LONGEST_WAIT = 300.0
+_EPOCH = 1e9
+
+
+def error_of(
+    status: int, request: str, headers: Mapping[str, str], missing: type[NotFound], now: float
+) -> CacheproxyError:
+    """The error that an answer of this status is."""
+    sentence = f"upstream answered {status} to {request}"
+    match status:
+        case 404:
+            return missing(sentence)
+        case 401 | 403:
+            return Denied(sentence)
+        case 429:
+            return UpstreamLimited(sentence, retry_after(headers.get("Retry-After"), now))
+        case 408 | 504:
+            return UpstreamTimeout(sentence)
+        case _ if 400 <= status < 500:
+            return UpstreamRefused(sentence)
+        case _:
+            return UpstreamUnavailable(sentence)
+
+
+@contextmanager
+def translated(registry: str) -> Iterator[None]:
+    """Turn whatever goes wrong between us and an upstream into our errors."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise UpstreamTimeout(f"{registry} did not answer in time") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        # ValueError: an answer that aiohttp or yarl cannot read, such as a broken Location.
+        raise UpstreamUnavailable(f"{registry} cannot be read from: {_named(error)}") from error
+
+
+def _named(error: BaseException) -> str:
+    """What happened, without a URL: a redirect's may be a signed one, which is a secret."""
+    reason = getattr(error, "strerror", None) or getattr(error, "message", None)
+    return f"{type(error).__name__}: {reason}" if isinstance(reason, str) else type(error).__name__
+
+
+def retry_after(field: str | None, now: float) -> float | None:
+    """Seconds to wait by a Retry-After field (RFC 9110 §10.2.3), at most five minutes."""
+    if not field:
+        return None
+    try:
+        number = float(field)
+    except ValueError:
+        try:
+            number = email.utils.parsedate_to_datetime(field).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    seconds = number - now if number > _EPOCH else number
+    # Written so that NaN ends as 0 too.
+    return min(seconds, _LONGEST_WAIT) if seconds > 0 else 0.0
+
+
+def content_range(field: str | None) -> tuple[int, int, int | None] | None:
+    """First, last and total of a Content-Range field (RFC 9110 §14.4); None where it is none."""
+    match = _CONTENT_RANGE.fullmatch(field or "")
+    if match is None:
+        return None
+    total = None if match[3] == "*" else int(match[3])
+    return int(match[1]), int(match[2]), total
+
+
+def ratelimit_remaining(headers: Mapping[str, str]) -> int | None:
+    """What Docker Hub says is left, from `ratelimit-remaining: 76;w=21600`."""
+    match = _REMAINING.match(headers.get("ratelimit-remaining", ""))
+    return int(match[0]) if match else None

@@ -1,0 +1,187 @@
+"""A registry, asked by the OCI distribution spec (`Upstream`)."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import aiohttp
+from yarl import URL
+
+from cacheproxy.domain import media_types
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import (
+    BlobUnknown,
+    Denied,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestUnknown,
+    NotFound,
+    RepositoryUnknown,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from cacheproxy.domain.manifest import SIZE_LIMIT
+from cacheproxy.domain.operation import Query
+from cacheproxy.domain.records import Listing
+from cacheproxy.domain.reference import Reference, Repository
+from cacheproxy.ports import Clock, ManifestBody, ManifestHead
+from cacheproxy.upstream.answers import content_range, translated
+from cacheproxy.upstream.transport import Ask, Transport, read_at_most
+
+_PAGE_LIMIT = 8 * 1024 * 1024
+_ACCEPT = {"Accept": media_types.ACCEPT}
+# RFC 8288, as far as registries use it: the first link whose relation is "next".
+_NEXT = re.compile(r"<([^<>]*)>[^<>,]*;\s*rel=\"?next\b", re.IGNORECASE)
+
+
+class RegistryClient:
+    """One upstream registry."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._root = transport.config.url / "v2"
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
+        """Ask what a reference names."""
+        ask = self._ask("HEAD", repository, f"manifests/{reference}", ManifestUnknown)
+        async with self._transport.send(ask) as response:
+            return ManifestHead(
+                _digest(response.headers.get("Docker-Content-Digest")),
+                response.content_length,
+                media_types.essence(response.headers.get("Content-Type")),
+            )
+
+    async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBody:
+        """Fetch a manifest whole; never more than one may have."""
+        ask = self._ask("GET", repository, f"manifests/{reference}", ManifestUnknown)
+        async with self._transport.send(ask) as response:
+            if (response.content_length or 0) > SIZE_LIMIT:
+                raise ManifestInvalid(f"the manifest is larger than {SIZE_LIMIT} bytes")
+            try:
+                body = await read_at_most(response, SIZE_LIMIT)
+            except UpstreamUnavailable as error:
+                raise ManifestInvalid(f"the manifest is larger than {SIZE_LIMIT} bytes") from error
+            self._transport.received(len(body))
+            return ManifestBody(body, response.headers.get("Content-Type"))
+
+    async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
+        """Confirm that the repository holds a blob.
+
+        Some registries refuse every HEAD of a blob (ECR Public answers 401): those are asked
+        for one byte.
+        """
+        path = f"blobs/{digest}"
+        try:
+            async with self._transport.send(
+                self._ask("HEAD", repository, path, BlobUnknown)
+            ) as response:
+                return response.content_length
+        except (Denied, UpstreamRefused):
+            one_byte = {"Range": "bytes=0-0"}
+            ask = self._ask("GET", repository, path, BlobUnknown)
+            async with self._transport.send(replace(ask, headers=one_byte, bulk=True)) as response:
+                return _extent(response, 0)[1]
+
+    @asynccontextmanager
+    async def get_blob(
+        self, repository: Repository, digest: Digest, start: int = 0, size: int | None = None
+    ) -> AsyncIterator["ResponseStream"]:
+        """Begin to fetch a blob from an offset.
+
+        The range is closed where the size is known: one kind of registry refuses open ones.
+        """
+        last = "" if size is None else str(size - 1)
+        headers = {"Range": f"bytes={start}-{last}"} if start else {}
+        ask = self._ask("GET", repository, f"blobs/{digest}", BlobUnknown)
+        async with self._transport.send(replace(ask, headers=headers, bulk=True)) as response:
+            yield ResponseStream(response, self._transport, start)
+
+    async def list_tags(self, repository: Repository, query: Query) -> Listing:
+        """Fetch a page of tags."""
+        ask = self._ask("GET", repository, "tags/list", RepositoryUnknown, query)
+        return await self._page(ask, "application/json")
+
+    async def list_referrers(
+        self, repository: Repository, digest: Digest, query: Query
+    ) -> Listing | None:
+        """Fetch a page of referrers; a 404, 400 or 405 says that upstream lacks the API."""
+        ask = self._ask("GET", repository, f"referrers/{digest}", ManifestUnknown, query)
+        try:
+            return await self._page(ask, media_types.OCI_INDEX)
+        except (ManifestUnknown, UpstreamRefused):
+            return None
+
+    async def _page(self, ask: Ask, media_type: str) -> Listing:
+        async with self._transport.send(ask) as response:
+            body = await read_at_most(response, _PAGE_LIMIT)
+            self._transport.received(len(body))
+            filters = response.headers.get("OCI-Filters-Applied")
+            following = _next_query(response)
+        return Listing(body, media_type, following, filters, self._clock.now())
+
+    def _ask(
+        self,
+        method: str,
+        repository: Repository,
+        path: str,
+        missing: type[NotFound],
+        query: Query = (),
+    ) -> Ask:
+        url = self._root.joinpath(repository.name, path).with_query(query)
+        # The full list for every request: blobs and pages do not mind, and what a registry
+        # answers to less is not what it holds.
+        return Ask(method, url, f"repository:{repository.name}:pull", missing, _ACCEPT)
+
+
+class ResponseStream:
+    """A blob coming in (`BlobStream`)."""
+
+    def __init__(self, response: aiohttp.ClientResponse, transport: Transport, asked: int) -> None:
+        self._response = response
+        self._transport = transport
+        self.start, self.size = _extent(response, asked)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes as they come, as large as they have gathered."""
+        with translated(self._transport.config.registry):
+            async for chunk in self._response.content.iter_any():
+                self._transport.received(len(chunk))
+                yield chunk
+
+
+def _extent(response: aiohttp.ClientResponse, asked: int) -> tuple[int, int | None]:
+    """Where the bytes begin, and how many the whole blob has."""
+    if response.status != 206:
+        return 0, response.content_length
+    parsed = content_range(response.headers.get("Content-Range"))
+    if parsed is None or parsed[0] != asked:
+        raise UpstreamUnavailable("upstream answered another range than it was asked for")
+    return asked, parsed[2]
+
+
+def _digest(field: str | None) -> Digest | None:
+    try:
+        return Digest.parse(field) if field else None
+    except DigestInvalid:
+        return None
+
+
+def _next_query(response: aiohttp.ClientResponse) -> str | None:
+    """The query of the next page, exactly as upstream wrote it: its cursor may be opaque.
+
+    Raises:
+        UpstreamUnavailable: the link leads to another host, whose pages are not upstream's.
+    """
+    link = _NEXT.search(response.headers.get("Link", ""))
+    if link is None:
+        return None
+    url = response.url.join(URL(link[1], encoded=True))
+    if url.origin() != response.url.origin():
+        raise UpstreamUnavailable("upstream's list goes on at another host")
+    return url.raw_query_string
