@@ -6,7 +6,7 @@ Each has one contract suite in `tests/contract`, run against every adapter.
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Event
@@ -14,6 +14,22 @@ from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.operation import Query
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Reference, Repository, Tag
+
+
+class Hasher(Protocol):
+    """A hash under way, as hashlib has them."""
+
+    def update(self, chunk: bytes, /) -> None:
+        """Add bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """The digest of all bytes so far, in lower-case hex."""
+        ...
+
+    def copy(self) -> Self:
+        """Another hash, of the same bytes so far."""
+        ...
 
 
 class Clock(Protocol):
@@ -25,6 +41,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
         ...
 
 
@@ -116,6 +136,30 @@ class Ingest(Protocol):
         """Read what has been appended; the caller keeps within `offset`."""
         ...
 
+    def hasher(self) -> Hasher:
+        """A copy of the hash of what has been appended, to go on with elsewhere."""
+        ...
+
+
+class Growing(Protocol):
+    """A blob that another process is writing, watched from this one."""
+
+    def received(self) -> int:
+        """Bytes on disk now."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Whether its writer has ended the file: committed or discarded it."""
+        ...
+
+    def reader(self) -> Readable:
+        """Read what is on disk."""
+        ...
+
+    def close(self) -> None:
+        """Stop watching."""
+        ...
+
 
 class BlobStore(Protocol):
     """Blobs by content. It alone is the truth about which bytes are here."""
@@ -136,12 +180,16 @@ class BlobStore(Protocol):
         """
         ...
 
-    def ingest(self, digest: Digest) -> AbstractAsyncContextManager[Ingest]:
-        """Begin, or take up again, the writing of a blob; one writer at a time.
+    def ingest(self, digest: Digest) -> AbstractAsyncContextManager[Ingest | None]:
+        """Begin, or take up again, the writing of a blob; None while another writes it.
 
         Raises:
             StorageError: the disk refused.
         """
+        ...
+
+    def watch(self, digest: Digest) -> Growing | None:
+        """What another process is writing; None where there is nothing (any more)."""
         ...
 
 
@@ -250,9 +298,9 @@ class Upstream(Protocol):
         ...
 
     def get_blob(
-        self, repository: Repository, digest: Digest, start: int = 0, size: int | None = None
+        self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None
     ) -> AbstractAsyncContextManager[BlobStream]:
-        """Begin to fetch a blob from an offset; with a known `size` by a closed range."""
+        """Begin to fetch a blob's bytes from `start` up to `stop`; None means its end."""
         ...
 
     async def list_tags(self, repository: Repository, query: Query) -> Listing:

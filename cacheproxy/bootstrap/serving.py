@@ -28,6 +28,7 @@ from cacheproxy.ops.admin import Readiness, make_admin_app
 from cacheproxy.ops.metrics import Metrics
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Metadata, Observer
+from cacheproxy.pullthrough.fill import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.settings.model import Settings
 from cacheproxy.storage.filesystem import FilesystemStore
@@ -150,12 +151,7 @@ async def _core(stack: AsyncExitStack, settings: Settings, observer: Observer) -
         stack.push_async_callback(client.close)
     stack.push_async_callback(tasks.close)
     return PullThrough(
-        make_registries(settings, clients),
-        store,
-        metadata,
-        observer=observer,
-        clock=clock,
-        tasks=tasks,
+        make_registries(settings, clients), FillContext(store, observer, clock), metadata, tasks
     )
 
 

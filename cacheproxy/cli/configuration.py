@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
-from typing_extensions import override
 
 from cacheproxy.settings import CONFIG_VARIABLE, DEFAULT_FILE, Settings, find_file, load
 
@@ -23,8 +22,8 @@ class RunFailure(click.ClickException):
 
     exit_code = 1
 
-    @override
     def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message as it is; click calls this, and would put `Error:` before it."""
         click.echo(self.message, file=file, err=file is None)
 
 

@@ -53,16 +53,19 @@ class FillState:
         phase: where it is in its life.
         size: of the whole blob in bytes; None where upstream does not say until it ends.
         received: bytes on disk.
+        is_verified: they are all there, and are those that the digest names. That stays
+            true when the store then fails to keep them.
     """
 
     phase: Phase = Phase.OPENING
     size: int | None = None
     received: int = 0
+    is_verified: bool = False
 
     @property
     def readable(self) -> int:
         """How many bytes a follower may read."""
-        if self.phase in (Phase.VERIFIED, Phase.COMMITTED):
+        if self.is_verified:
             return self.received
         end = self.received if self.size is None else self.size
         return min(self.received, max(0, end - HOLD_BACK))
@@ -70,7 +73,7 @@ class FillState:
     @property
     def over(self) -> bool:
         """Whether nothing more will become readable."""
-        return self.phase in (Phase.VERIFIED, Phase.COMMITTED, Phase.FAILED)
+        return self.is_verified or self.phase is Phase.FAILED
 
     def opened(self, size: int | None, received: int = 0) -> "FillState":
         """Upstream has answered; `received` bytes were on disk already."""
@@ -98,7 +101,7 @@ class FillState:
 
     def verified(self) -> "FillState":
         """The digest has been compared; the size is known from here on."""
-        return replace(self._to(Phase.VERIFIED), size=self.received)
+        return replace(self._to(Phase.VERIFIED), size=self.received, is_verified=True)
 
     def committed(self) -> "FillState":
         """The blob is in the store."""

@@ -1,12 +1,12 @@
 """The pull API over HTTP: parse once, ask the core, send, and say what happened."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from aiohttp import hdrs, web
 
-from cacheproxy.domain.byte_range import ByteRange
+from cacheproxy.domain.byte_range import RequestedRange
 from cacheproxy.domain.cache_status import HIT, CacheStatus
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import CacheproxyError, MethodUnsupported
@@ -142,6 +142,7 @@ class Api:
     ) -> web.StreamResponse:
         unmodified = matches(request.headers.get(hdrs.IF_NONE_MATCH), asked.digest)
         head = request.method == hdrs.METH_HEAD
+        asked = replace(asked, range=None if head else _wanted(request, asked.digest))
         answer = await self._core.blob(asked, head=head or unmodified)
         try:
             exchange.answered(answer.status, answer.source)
@@ -150,15 +151,18 @@ class Api:
                 return await self._sent(request, exchange, response)
             if answer.content is None or head:
                 return await self._sent(request, exchange, responses.blob(answer, None, head=True))
-            return await self._blob_body(request, exchange, answer)
+            return await self._blob_body(request, exchange, asked, answer)
         finally:
             if answer.content is not None:
                 answer.content.close()
 
     async def _blob_body(
-        self, request: web.Request, exchange: Exchange, answer: BlobAnswer
+        self, request: web.Request, exchange: Exchange, asked: PullBlob, answer: BlobAnswer
     ) -> web.StreamResponse:
-        part = _part(request, answer)
+        # Where nothing says how long the blob is, no part of it can be named: the whole.
+        part = None
+        if asked.range is not None and answer.size is not None:
+            part = asked.range.resolve(answer.size)
         response = responses.blob(answer, part, head=False)
         if answer.size is None and request.version >= (1, 1):
             response.enable_chunked_encoding()
@@ -211,9 +215,6 @@ class Api:
         raise ConnectionResetError(exchange.error)
 
 
-def _part(request: web.Request, answer: BlobAnswer) -> ByteRange | None:
-    """The part to send; None for the whole, as where nothing says how long that is."""
-    wanted = wanted_range(
-        request.headers.get(hdrs.RANGE), request.headers.get(hdrs.IF_RANGE), answer.digest
-    )
-    return None if wanted is None or answer.size is None else wanted.resolve(answer.size)
+def _wanted(request: web.Request, digest: Digest) -> RequestedRange | None:
+    headers = request.headers
+    return wanted_range(headers.get(hdrs.RANGE), headers.get(hdrs.IF_RANGE), digest)

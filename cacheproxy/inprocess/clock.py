@@ -1,5 +1,6 @@
 """The system's clocks (`Clock`)."""
 
+import asyncio
 import time
 
 
@@ -13,3 +14,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since some moment."""
         return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)

@@ -1,51 +1,48 @@
 """Pulling a blob: from the store, from a download in flight, or by starting one."""
 
+from cacheproxy.domain.byte_range import ByteRange, RequestedRange
 from cacheproxy.domain.cache_status import HIT, CacheStatus, Outcome
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError
+from cacheproxy.domain.errors import CacheproxyError, StorageError
+from cacheproxy.domain.operation import PullBlob
 from cacheproxy.domain.records import Link
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ports import BlobStore, Clock, Metadata, Observer
+from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import BlobAnswer
-from cacheproxy.pullthrough.fill import Fill, Origin
+from cacheproxy.pullthrough.fill import Fill, FillContext
+from cacheproxy.pullthrough.follower import Follower
+from cacheproxy.pullthrough.origin import Origin
+from cacheproxy.pullthrough.relay import Relay
 from cacheproxy.pullthrough.remote import Remote
+
+# A range that starts so far ahead of the download is fetched beside it: waiting would be
+# silence, and clients that want the end of a large blob first do exist.
+_FAR_AHEAD = 64 * 1024 * 1024
 
 
 class Blobs:
     """Blobs of all upstreams: one copy by content, one download at a time for each."""
 
-    def __init__(
-        self,
-        store: BlobStore,
-        metadata: Metadata,
-        *,
-        observer: Observer,
-        clock: Clock,
-        tasks: Tasks,
-    ) -> None:
-        self._store = store
+    def __init__(self, context: FillContext, metadata: Metadata, tasks: Tasks) -> None:
+        self._context = context
+        self._store = context.store
         self._metadata = metadata
-        self._observer = observer
-        self._clock = clock
         self._tasks = tasks
         self._fills: dict[Digest, Fill] = {}
 
-    @property
-    def in_flight(self) -> int:
-        """How many downloads there are."""
-        return len(self._fills)
-
-    async def pull(self, remote: Remote, digest: Digest, *, head: bool) -> BlobAnswer:
+    async def pull(self, remote: Remote, asked: PullBlob, *, head: bool) -> BlobAnswer:
         """A blob, if it is one of this repository's.
 
         Args:
             remote: the repository.
-            digest: of the blob.
+            asked: which blob; a range says from where it will be read.
             head: only its size is asked for; its body is not fetched.
 
         Raises:
-            NotFound, Denied, UpstreamError, ContentInvalid, StorageError: it could not be had.
+            NotFound, Denied, UpstreamError, ContentInvalid: it could not be had.
+            RangeNotSatisfiable: it could, but it has no such bytes.
         """
+        digest = asked.digest
         link = await self._metadata.link(remote.repository, digest)
         if link is None and self._is_here(digest):
             # By way of another repository. A digest is no licence to read: is it in this one?
@@ -55,12 +52,12 @@ class Blobs:
             return BlobAnswer(digest, stored.size, stored, HIT, "store")
         if stored is not None:
             stored.close()  # it landed while we looked: look again, now that it is here
-            return await self.pull(remote, digest, head=head)
+            return await self.pull(remote, asked, head=head)
         if head:
-            link = link if link is not None and link.size is not None else None
-            link = link or await self._confirmed(remote, digest)
-            return BlobAnswer(digest, link.size, None, CacheStatus("hit", detail="size"), "none")
-        return await self._filled(remote, digest, link)
+            known = link if link is not None and link.size is not None else None
+            known = known or await self._confirmed(remote, digest)
+            return BlobAnswer(digest, known.size, None, CacheStatus("hit", detail="size"), "none")
+        return await self._filled(remote, asked, link)
 
     def _is_here(self, digest: Digest) -> bool:
         if digest in self._fills:
@@ -76,31 +73,71 @@ class Blobs:
         await self._metadata.add_links(remote.repository, {digest: link})
         return link
 
-    async def _filled(self, remote: Remote, digest: Digest, link: Link | None) -> BlobAnswer:
+    async def _filled(self, remote: Remote, asked: PullBlob, link: Link | None) -> BlobAnswer:
         """Follow the download, which is begun if there is none."""
-        flying = self._fills.get(digest)
-        fill = flying or self._start(remote, digest, link)
+        flying = self._fills.get(asked.digest)
+        fill = flying or self._start(remote, asked.digest, link)
         try:
-            size = await fill.opened()
+            size = await fill.open()
+        except StorageError:
+            return await self._past_the_disk(fill.origin, asked.range)
         except CacheproxyError:
             if flying is None or flying.origin.repository == remote.repository:
                 raise
             # It failed for another repository, which says nothing of ours.
-            return await self.pull(remote, digest, head=False)
+            return await self.pull(remote, asked, head=False)
         if link is None:
             # That upstream began to send it under this repository is its word for it.
-            await self._metadata.add_links(remote.repository, {digest: Link(size)})
-        content = fill.follow() or self._store.open(digest)
-        if content is None:
-            return await self.pull(remote, digest, head=False)
-        outcome: Outcome = "miss" if flying is None else "joined"
-        return BlobAnswer(digest, size, content, CacheStatus(outcome, stored=True), "fill")
+            await self._metadata.add_links(remote.repository, {asked.digest: Link(size)})
+        part = _part(asked.range, size)
+        if part is not None and part.start - fill.state.received > _FAR_AHEAD:
+            return await self._relayed(fill.origin, part)
+        return await self._followed(fill, remote, asked, "miss" if flying is None else "joined")
+
+    async def _followed(
+        self, fill: Fill, remote: Remote, asked: PullBlob, outcome: Outcome
+    ) -> BlobAnswer:
+        file = fill.reader()
+        if file is None:
+            return await self.pull(remote, asked, head=False)  # it is over: in the store, or failed
+        content = Follower(fill, file, self._tasks)
+        status = CacheStatus(outcome, stored=True)
+        return BlobAnswer(asked.digest, fill.state.size, content, status, "fill")
+
+    async def _relayed(self, origin: Origin, part: ByteRange) -> BlobAnswer:
+        """A part from far ahead, past the download that goes on."""
+        relay = Relay(origin, part.start, part.stop, None, self._tasks)
+        return await self._opened(origin, relay, CacheStatus("bypass", detail="range"), part.size)
+
+    async def _past_the_disk(self, origin: Origin, wanted: RequestedRange | None) -> BlobAnswer:
+        """The disk does not take it, and that is not the client's error."""
+        part = _part(wanted, origin.size)
+        start, stop = (part.start, part.stop) if part else (0, origin.size)
+        hasher = origin.digest.hasher() if part is None else None
+        relay = Relay(origin, start, stop, hasher, self._tasks)
+        return await self._opened(origin, relay, CacheStatus("bypass", detail="disk"), origin.size)
+
+    async def _opened(
+        self, origin: Origin, relay: Relay, status: CacheStatus, size: int | None
+    ) -> BlobAnswer:
+        try:
+            said = await relay.open()
+        except BaseException:
+            relay.close()
+            raise
+        return BlobAnswer(
+            origin.digest, size if size is not None else said, relay, status, "upstream"
+        )
 
     def _start(self, remote: Remote, digest: Digest, link: Link | None) -> Fill:
         size = link.size if link is not None else None
-        origin = Origin(remote.upstream, remote.repository, digest, size)
-        fill = Fill(origin, self._store, self._observer, self._clock)
+        origin = Origin(remote.upstream, remote.repository, digest, size, link is not None)
+        fill = Fill(origin, self._context)
         self._fills[digest] = fill
         task = self._tasks.start(fill.run(), f"fill {digest}")
         task.add_done_callback(lambda _: self._fills.pop(digest))
         return fill
+
+
+def _part(wanted: RequestedRange | None, size: int | None) -> ByteRange | None:
+    return None if wanted is None or size is None else wanted.resolve(size)

@@ -2,49 +2,54 @@
 
 A fill belongs to the core and to no request. The disk is the buffer: followers read the
 growing file, each at its own speed, and none of them holds up the download or the others.
+The file is also how processes share one download: whoever holds its lock writes, the others
+follow it; and when its writer dies, the next one takes over from the bytes on disk.
 """
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, ContentInvalid, UpstreamUnavailable
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    ContentInvalid,
+    StorageError,
+    UpstreamUnavailable,
+)
 from cacheproxy.domain.events import FillEnded, FillStarted, Unexpected
 from cacheproxy.domain.fill_state import FillState, Phase
-from cacheproxy.domain.reference import Repository
-from cacheproxy.ports import BlobStore, BlobStream, Clock, Ingest, Observer, Readable, Upstream
+from cacheproxy.domain.retry import RetryPolicy
+from cacheproxy.ports import BlobStore, Clock, Hasher, Ingest, Observer, Readable
+from cacheproxy.pullthrough.download import Download
+from cacheproxy.pullthrough.origin import Origin
+
+# How often to look at a file that another process writes: well below what a client notices.
+_WATCH_SECONDS = 0.02
+# How many looks until the lock is tried, in case its holder has died.
+_LOOKS_PER_TRY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a blob is fetched from.
+class FillContext:
+    """What all fills have in common."""
 
-    Attributes:
-        upstream: the registry.
-        repository: that holds the blob.
-        digest: of the blob.
-        size: in bytes, where a manifest's descriptor says so: it is then the blob's size,
-            whatever upstream says.
-    """
-
-    upstream: Upstream
-    repository: Repository
-    digest: Digest
-    size: int | None
+    store: BlobStore
+    observer: Observer
+    clock: Clock
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 class Fill:
     """A download in flight. `run` is its life; everything else is for its followers."""
 
-    def __init__(self, origin: Origin, store: BlobStore, observer: Observer, clock: Clock) -> None:
+    def __init__(self, origin: Origin, context: FillContext) -> None:
         self.origin = origin
-        self._store = store
-        self._observer = observer
-        self._clock = clock
+        self._context = context
         self._state = FillState()
         self._error: CacheproxyError | None = None
-        self._ingest: Ingest | None = None
+        self._reader: Callable[[], Readable] | None = None
+        self._hasher: Hasher | None = None
+        self._confirmed = origin.linked
         self._changed = asyncio.Event()
 
     @property
@@ -54,17 +59,16 @@ class Fill:
 
     async def run(self) -> None:
         """Download, verify and commit. Ends quietly: the outcome is in the state."""
-        begun = self._clock.monotonic()
+        clock, observer = self._context.clock, self._context.observer
         registry, digest = self.origin.repository.registry, self.origin.digest
-        self._observer.observe(FillStarted(registry, digest))
+        begun = clock.monotonic()
+        observer.observe(FillStarted(registry, digest))
         try:
-            async with self._store.ingest(digest) as ingest:
-                self._ingest = ingest
-                await self._fetch(ingest)
+            await self._live()
         except CacheproxyError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001  # followers must not wait for ever
-            self._observer.observe(Unexpected(error))
+            observer.observe(Unexpected(error))
             self._error = UpstreamUnavailable("the download broke")
         except BaseException:
             # Cancelled, at shutdown: followers must not wait for what never comes.
@@ -73,31 +77,31 @@ class Fill:
         finally:
             if self._error is not None:
                 self._move(self._state.failed())
-            seconds = self._clock.monotonic() - begun
             reason = None if self._error is None else str(self._error)
-            self._observer.observe(
-                FillEnded(registry, digest, reason, self._state.received, seconds)
-            )
+            seconds = clock.monotonic() - begun
+            observer.observe(FillEnded(registry, digest, reason, self._state.received, seconds))
 
-    async def opened(self) -> int | None:
+    # -- for followers ------------------------------------------------------------------
+
+    async def open(self) -> int | None:
         """Wait until upstream has answered; the blob's size where it is known.
 
         Raises:
             CacheproxyError: it could not be had.
         """
         while self._state.phase is Phase.OPENING:
-            await self._change()
+            await self._changed.wait()
         self._raise_if_failed()
         return self._state.size
 
-    def follow(self) -> "Follower | None":
-        """Read the blob while it comes in; None once it is over and can be had from the store.
+    def reader(self) -> Readable | None:
+        """The growing file; None once it is over, and can be had from the store.
 
-        Only after `opened`.
+        Only after `open`.
         """
-        if self._ingest is None or self._state.phase in (Phase.COMMITTED, Phase.FAILED):
+        if self._reader is None or self._state.phase in (Phase.COMMITTED, Phase.FAILED):
             return None
-        return Follower(self, self._ingest.reader())
+        return self._reader()
 
     async def readable_beyond(self, offset: int) -> int:
         """Wait until there is something behind `offset`; how far it then goes.
@@ -108,91 +112,121 @@ class Fill:
             CacheproxyError: the rest will never come.
         """
         while self._state.readable <= offset and not self._state.over:
-            await self._change()
-        if self._state.readable <= offset:
+            await self._changed.wait()
+        if self._state.readable <= offset and not self._state.is_verified:
             self._raise_if_failed()
         return self._state.readable
 
-    async def _fetch(self, ingest: Ingest) -> None:
+    def salvage(self) -> tuple[int, Hasher] | None:
+        """Where to go on without the disk after it refused: the offset, and the hash up to it."""
+        if self._hasher is None or self._state.readable < self._state.received:
+            return None
+        return self._state.received, self._hasher.copy()
+
+    # -- its life -----------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        """Lead if there is no other leader, else follow; and again, until it is over."""
+        while not self._state.over:
+            async with self._context.store.ingest(self.origin.digest) as ingest:
+                if ingest is not None:
+                    await self._lead(ingest)
+                    return
+            await self._watch()
+
+    async def _lead(self, ingest: Ingest) -> None:
+        stored = self._context.store.open(self.origin.digest)
+        if stored is not None:
+            # It landed between the look that missed it and the lock that we hold now.
+            stored.close()
+            await self._confirm()
+            self._land(stored.size)
+            return
+        self._reader = ingest.reader
         try:
-            await self._download(ingest)
+            download = Download(self.origin, ingest, self, self._context.retry, self._context.clock)
+            await download.run()
+            ingest.verify()
         except ContentInvalid:
             # Nothing of what a lying upstream sent is worth taking up again.
             await ingest.discard()
             raise
-
-    async def _download(self, ingest: Ingest) -> None:
-        origin = self.origin
-        async with origin.upstream.get_blob(
-            origin.repository, origin.digest, ingest.offset, origin.size
-        ) as stream:
-            size = self._size(stream)
-            self._move(self._state.opened(size, ingest.offset))
-            await self._copy(stream, ingest)
-        await self._finish(ingest, size)
-
-    def _size(self, stream: BlobStream) -> int | None:
-        known = self.origin.size
-        if known is not None and stream.size is not None and known != stream.size:
-            raise ContentInvalid(
-                f"upstream has {stream.size} bytes for a blob that its manifest says has {known}"
-            )
-        return known if known is not None else stream.size
-
-    async def _copy(self, stream: BlobStream, ingest: Ingest) -> None:
-        skip = ingest.offset - stream.start  # where upstream ignored the range
-        async with aclosing(stream.chunks()) as chunks:
-            async for received in chunks:
-                chunk, skip = received[skip:], max(0, skip - len(received))
-                if not chunk:
-                    continue
-                # Before it is written: what is too much is never on disk.
-                grown = self._state.grown(ingest.offset + len(chunk))
-                await ingest.append(chunk)
-                self._move(grown)
-
-    async def _finish(self, ingest: Ingest, size: int | None) -> None:
-        if size is not None and ingest.offset < size:
-            raise UpstreamUnavailable(f"upstream sent {ingest.offset} of {size} bytes")
-        ingest.verify()
+        except StorageError:
+            self._hasher = ingest.hasher()
+            await ingest.discard()
+            raise
         # Followers may have the end now; that it gets a name is nothing to wait for.
         self._move(self._state.verified())
         await ingest.commit()
         self._move(self._state.committed())
 
+    async def _watch(self) -> None:
+        """Follow the file of another process, until that is over or its lock may be free."""
+        growing = self._context.store.watch(self.origin.digest)
+        if growing is None:
+            return
+        try:
+            await self._confirm()
+            self._reader = growing.reader
+            for _ in range(_LOOKS_PER_TRY):
+                if growing.is_gone():
+                    self._ended_elsewhere()
+                    return
+                self._seen(growing.received())
+                await self._context.clock.sleep(_WATCH_SECONDS)
+        finally:
+            growing.close()
+
+    async def _confirm(self) -> None:
+        """Others fetch these bytes, for a repository of theirs: are they in ours too?"""
+        if not self._confirmed:
+            await self.origin.confirm()
+            self._confirmed = True
+
+    def _seen(self, received: int) -> None:
+        if self._state.phase is Phase.OPENING and received:
+            self.opened(self.origin.size, 0)
+        if received > self._state.received:
+            self.grown(received)
+
+    def _ended_elsewhere(self) -> None:
+        stored = self._context.store.open(self.origin.digest)
+        if stored is not None:
+            stored.close()
+            self._land(stored.size)
+        elif self._state.phase is Phase.STREAMING:
+            raise UpstreamUnavailable("another worker's download turned out to be wrong")
+
+    def _land(self, size: int) -> None:
+        """It is in the store."""
+        if self._state.phase is Phase.OPENING:
+            self._state = self._state.opened(size)
+        self._state = self._state.grown(size).verified()
+        self._move(self._state.committed())
+
+    # -- what the download reports (`Progress`) -------------------------------------------
+
+    def opened(self, size: int | None, received: int) -> None:
+        """Upstream has answered. Not the first time where a dead writer's work is taken over."""
+        if self._state.phase is Phase.OPENING:
+            self._move(self._state.opened(size, received))
+        else:
+            self._move(self._state.grown(received))
+
+    def growing(self, received: int) -> None:
+        """Refuse what is too much, before it is on disk."""
+        self._state.grown(received)
+
+    def grown(self, received: int) -> None:
+        """Let followers read on."""
+        self._move(self._state.grown(received))
+
     def _move(self, state: FillState) -> None:
         self._state = state
-        # A new event for each step wakes all who wait for this one, and none twice.
+        # A new event for each step: it wakes all who wait for this one.
         self._changed.set()
         self._changed = asyncio.Event()
-
-    async def _change(self) -> None:
-        await self._changed.wait()
 
     def _raise_if_failed(self) -> None:
         if self._error is not None:
             raise self._error.with_traceback(None)
-
-
-class Follower:
-    """One reader of a fill (`Readable`)."""
-
-    def __init__(self, fill: Fill, file: Readable) -> None:
-        self._fill = fill
-        self._file = file
-
-    def close(self) -> None:
-        """Stop reading; the fill does not notice."""
-        self._file.close()
-
-    def try_read(self, offset: int, length: int) -> bytes | None:
-        """What is readable already, and in memory."""
-        length = min(length, self._fill.state.readable - offset)
-        return self._file.try_read(offset, length) if length > 0 else None
-
-    async def read(self, offset: int, length: int) -> bytes:
-        """What is at `offset`, once it is there; empty at the end of a verified blob."""
-        readable = await self._fill.readable_beyond(offset)
-        if readable <= offset:
-            return b""
-        return await self._file.read(offset, min(length, readable - offset))

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from cacheproxy.domain.operation import ListReferrers, ListTags, PullBlob, PullManifest
 from cacheproxy.domain.reference import Repository, Tag
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ports import BlobStore, Clock, Metadata, Observer
+from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import BlobAnswer, ListingAnswer, ManifestAnswer
 from cacheproxy.pullthrough.blobs import Blobs
+from cacheproxy.pullthrough.fill import FillContext
 from cacheproxy.pullthrough.listings import Listings
 from cacheproxy.pullthrough.manifests import Manifests
 from cacheproxy.pullthrough.remote import Registry, Remote
@@ -19,17 +20,14 @@ class PullThrough:
     def __init__(
         self,
         registries: Mapping[str, Registry],
-        store: BlobStore,
+        context: FillContext,
         metadata: Metadata,
-        *,
-        observer: Observer,
-        clock: Clock,
         tasks: Tasks,
     ) -> None:
         self._registries = registries
-        self.blobs = Blobs(store, metadata, observer=observer, clock=clock, tasks=tasks)
-        self._manifests = Manifests(store, metadata, clock, tasks)
-        self._listings = Listings(metadata, self._manifests, clock, tasks)
+        self._blobs = Blobs(context, metadata, tasks)
+        self._manifests = Manifests(context.store, metadata, context.clock, tasks)
+        self._listings = Listings(metadata, self._manifests, context.clock, tasks)
 
     async def manifest(self, asked: PullManifest, *, head: bool) -> ManifestAnswer:
         """`GET` or `HEAD /v2/<name>/manifests/<reference>`."""
@@ -39,8 +37,8 @@ class PullThrough:
         return await self._manifests.by_digest(remote, asked.reference)
 
     async def blob(self, asked: PullBlob, *, head: bool) -> BlobAnswer:
-        """`GET` or `HEAD /v2/<name>/blobs/<digest>`; the range is the edge's to apply."""
-        return await self.blobs.pull(self._remote(asked.repository), asked.digest, head=head)
+        """`GET` or `HEAD /v2/<name>/blobs/<digest>`."""
+        return await self._blobs.pull(self._remote(asked.repository), asked, head=head)
 
     async def tags(self, asked: ListTags) -> ListingAnswer:
         """`GET /v2/<name>/tags/list`."""

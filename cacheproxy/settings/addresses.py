@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
-from typing_extensions import override
-
 from cacheproxy.domain.routing import canonical_host, looks_like_host
 from cacheproxy.settings.problems import quoted
 from cacheproxy.settings.secret import HIDDEN
@@ -49,7 +47,6 @@ class Address:
             raise ValueError(f"{quoted(host)} is neither a host nor an IP address")
         return cls(six or host, _port(port))
 
-    @override
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

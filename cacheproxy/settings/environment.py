@@ -102,20 +102,19 @@ def _resolve(draft: Draft, variable: str) -> tuple[tuple[str, ...], Key | None]:
     location: tuple[str, ...] = ()
     rest = variable.removeprefix(_PREFIX).lower()
     while True:
+        here = rest
         word, _, rest = rest.partition(_BETWEEN)
         key = _key(section, word)
-        if key is None:
-            raise _RefusedError(_suggestion(draft, variable))
+        if key is None or (rest and key.section is None):
+            raise _RefusedError(_suggestion(draft, variable, section, here))
         location = (*location, word)
         if rest and key.named:
             name, rest = _upstream(rest, draft.section("upstreams") or {})
             location = (*location, name)
             if not rest:
                 return location, None
-        if not rest:
+        if not rest or key.section is None:
             return location, key
-        if key.section is None:
-            raise _RefusedError(_suggestion(draft, variable))
         section = key.section
 
 
@@ -157,10 +156,12 @@ def _underscored(name: str) -> str:
     return re.sub(r"[.:-]", "_", name)
 
 
-def _suggestion(draft: Draft, variable: str) -> str:
-    near = nearest(variable.upper(), _known_variables(Settings, _PREFIX, draft))
-    hint = f"; did you mean ${near}?" if near else ""
-    return f"unknown variable{hint}"
+def _suggestion(draft: Draft, variable: str, section: type, rest: str) -> str:
+    """What to write for a variable of which `rest` names nothing in `section`."""
+    near = nearest(rest.upper(), _known_variables(section, "", draft))
+    if near is None:
+        return "unknown variable"
+    return f"unknown variable; did you mean ${variable[: len(variable) - len(rest)]}{near}?"
 
 
 def _known_variables(section: type, prefix: str, draft: Draft) -> Iterable[str]:

@@ -250,7 +250,7 @@ class UpstreamSettings:
 @with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
 class LoggingSettings:
-    """What is logged, to standard error.
+    """What is logged, to standard output.
 
     Attributes:
         level: the least severe that is.

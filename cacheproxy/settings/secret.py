@@ -2,8 +2,6 @@
 
 from typing import final
 
-from typing_extensions import override
-
 HIDDEN = "***"
 
 
@@ -23,18 +21,14 @@ class Secret:
         """The text itself: for the one who must send it, never for a message."""
         return self._text
 
-    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._text == other._text
 
-    @override
     def __hash__(self) -> int:
         return hash(self._text)
 
-    @override
     def __str__(self) -> str:
         return HIDDEN
 
-    @override
     def __repr__(self) -> str:
         return f"Secret({HIDDEN})"

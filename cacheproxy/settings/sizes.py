@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from typing_extensions import override
-
 from cacheproxy.settings.problems import quoted
 
 _LETTERS = "KMGTP"
@@ -36,7 +34,6 @@ class Bytes:
         """The bytes meant, whatever the volume's size."""
         return self.count
 
-    @override
     def __str__(self) -> str:
         return format_bytes(self.count)
 
@@ -55,7 +52,6 @@ class Share:
         """The bytes meant on a volume of `volume_bytes`, rounded down."""
         return int(volume_bytes * self.percent / 100)
 
-    @override
     def __str__(self) -> str:
         return f"{self.percent.normalize():f}%"
 

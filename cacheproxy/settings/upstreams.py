@@ -5,6 +5,7 @@ from dataclasses import replace
 from cacheproxy.settings.addresses import parse_registry
 from cacheproxy.settings.draft import Draft, Location, Scalar, Tree
 from cacheproxy.settings.model import Settings, UpstreamSettings
+from cacheproxy.settings.problems import quoted
 from cacheproxy.settings.well_known import (
     DEFAULT_UPSTREAM,
     DEFAULT_UPSTREAMS,
@@ -132,5 +133,5 @@ def _check_default(draft: Draft, upstreams: dict[str, Tree]) -> None:
     if name not in upstreams:
         owner = next((known for known, what in WELL_KNOWN.items() if name in what.aliases), None)
         hint = owner if owner in upstreams else f"one of {', '.join(upstreams)}, or null"
-        message = f"{written.text} is not among the upstreams; write {hint}"
+        message = f"{quoted(written.text)} is not among the upstreams; write {hint}"
         draft.report(("default_upstream",), message)

@@ -11,6 +11,7 @@ from stat import S_ISREG
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.manifest import SIZE_LIMIT
+from cacheproxy.storage.growing import GrowingFile, watch
 from cacheproxy.storage.ingest import FileIngest, Place, finished, open_ingest
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.reading import FileReader
@@ -18,7 +19,6 @@ from cacheproxy.storage.reading import FileReader
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
 # default pool of the loop is not for this, since name resolution waits there.
 _THREADS = 8
-_BUSY_POLL = 0.02
 
 
 class FilesystemStore:
@@ -78,6 +78,8 @@ class FilesystemStore:
         if self._layout.blob(digest).exists():
             return
         async with self.ingest(digest) as ingest:
+            if ingest is None:
+                return  # another process is writing the same bytes
             if ingest.offset:
                 # Left by a blob fill that broke: what is verified replaces it.
                 await ingest.restart()
@@ -86,15 +88,19 @@ class FilesystemStore:
             await ingest.commit()
 
     @asynccontextmanager
-    async def ingest(self, digest: Digest) -> AsyncIterator[FileIngest]:
-        """Begin, or take up again, the writing of a blob; waits for another writer to end."""
+    async def ingest(self, digest: Digest) -> AsyncIterator[FileIngest | None]:
+        """Begin, or take up again, the writing of a blob; None while another writes it."""
         place = Place(digest, self._layout.ingest(digest), self._layout.blob(digest))
-        while (ingest := await self._locked(place)) is None:  # noqa: ASYNC110  # no event of ours
-            await asyncio.sleep(_BUSY_POLL)
+        ingest = await self._locked(place)
         try:
             yield ingest
         finally:
-            ingest.close()
+            if ingest is not None:
+                ingest.close()
+
+    def watch(self, digest: Digest) -> GrowingFile | None:
+        """What another process is writing; None where there is nothing (any more)."""
+        return watch(self._layout.ingest(digest), self._executor)
 
     async def _locked(self, place: Place) -> FileIngest | None:
         opened: list[FileIngest] = []

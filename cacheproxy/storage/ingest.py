@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
+from cacheproxy.ports import Hasher
 from cacheproxy.storage.reading import FileReader
 
 T = TypeVar("T")
@@ -59,6 +60,10 @@ class FileIngest:
     def reader(self) -> FileReader:
         """Read what has been appended, through a descriptor of the reader's own."""
         return FileReader(os.dup(self._descriptor), self.offset, self._executor)
+
+    def hasher(self) -> Hasher:
+        """A copy of the hash so far."""
+        return self._hasher.copy()
 
     def close(self) -> None:
         """Give back the file and its lock; an empty leftover is of use to nobody."""

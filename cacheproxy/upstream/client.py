@@ -90,13 +90,13 @@ class RegistryClient:
 
     @asynccontextmanager
     async def get_blob(
-        self, repository: Repository, digest: Digest, start: int = 0, size: int | None = None
+        self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None
     ) -> AsyncIterator["ResponseStream"]:
-        """Begin to fetch a blob from an offset.
+        """Begin to fetch a blob's bytes.
 
-        The range is closed where the size is known: one kind of registry refuses open ones.
+        The range is closed where the end is known: one kind of registry refuses open ones.
         """
-        last = "" if size is None else str(size - 1)
+        last = "" if stop is None else str(stop - 1)
         headers = {"Range": f"bytes={start}-{last}"} if start else {}
         ask = self._ask("GET", repository, f"blobs/{digest}", BlobUnknown)
         async with self._transport.send(replace(ask, headers=headers, bulk=True)) as response:
@@ -161,7 +161,7 @@ def _extent(response: aiohttp.ClientResponse, asked: int) -> tuple[int, int | No
         return 0, response.content_length
     parsed = content_range(response.headers.get("Content-Range"))
     if parsed is None or parsed[0] != asked:
-        raise UpstreamUnavailable("upstream answered another range than it was asked for")
+        raise UpstreamRefused("upstream answered another range than it was asked for")
     return asked, parsed[2]
 
 

@@ -8,7 +8,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from cacheproxy.domain.errors import Denied, NotFound, UpstreamUnavailable
+from cacheproxy.domain.errors import CacheproxyError, Denied, NotFound, UpstreamUnavailable
 from cacheproxy.domain.events import UpstreamAnswered, UpstreamReceived
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock, Observer
@@ -19,6 +19,7 @@ from cacheproxy.upstream.config import UpstreamConfig
 from cacheproxy.upstream.trust import may_follow
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REFUSED_THERE = frozenset({400, 401, 403})
 _HOPS = 5
 # Signed URLs and tokens are long; aiohttp's 8 KiB are too few for both.
 _FIELD_SIZE = 32 * 1024
@@ -93,8 +94,7 @@ class Transport:
         response = await self._authorized(ask)
         try:
             if response.status // 100 != 2:
-                now = self._clock.now()
-                raise error_of(response.status, str(ask), response.headers, ask.missing, now)
+                raise self._error(ask, response)
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise UpstreamUnavailable(f"upstream encoded its answer to {ask}, unasked")
             with translated(self.config.registry):
@@ -105,6 +105,14 @@ class Transport:
                 response.close()
             response.release()
 
+    def _error(self, ask: Ask, response: aiohttp.ClientResponse) -> CacheproxyError:
+        if response.url.origin() != ask.url.origin() and response.status in _REFUSED_THERE:
+            # Not the registry's word on us or on the blob, but a signed URL that is expired
+            # or was signed for another method. The registry hands out a new one.
+            return UpstreamUnavailable(f"the place that upstream redirects {ask} to refused it")
+        now = self._clock.now()
+        return error_of(response.status, str(ask), response.headers, ask.missing, now)
+
     def received(self, count: int) -> None:
         """Say that body bytes have come."""
         self._observer.observe(UpstreamReceived(self.config.registry, count))
@@ -113,7 +121,7 @@ class Transport:
         """The answer; a 401 is asked again, once, with what its challenge wants."""
         sent = await self._authorizer.current(ask.scope)
         response = await self._followed(ask, sent)
-        if response.status != 401:
+        if response.status != 401 or response.url.origin() != ask.url.origin():
             return response
         challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
         response.close()

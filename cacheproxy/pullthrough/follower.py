@@ -1,0 +1,51 @@
+"""One reader of a fill."""
+
+from cacheproxy.domain.errors import StorageError
+from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.ports import Readable
+from cacheproxy.pullthrough.fill import Fill
+from cacheproxy.pullthrough.relay import Relay
+
+
+class Follower:
+    """Reads the growing file (`Readable`); when the disk refuses it, goes on without it."""
+
+    def __init__(self, fill: Fill, file: Readable, tasks: Tasks) -> None:
+        self._fill = fill
+        self._file = file
+        self._tasks = tasks
+        self._relay: Relay | None = None
+
+    def close(self) -> None:
+        """Stop reading; the fill does not notice."""
+        self._file.close()
+        if self._relay is not None:
+            self._relay.close()
+
+    def try_read(self, offset: int, length: int) -> bytes | None:
+        """What is readable already, and in memory."""
+        if self._relay is not None:
+            return self._relay.try_read(offset, length)
+        length = min(length, self._fill.state.readable - offset)
+        return self._file.try_read(offset, length) if length > 0 else None
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """What is at `offset`, once it is there; empty at the end of a verified blob."""
+        if self._relay is not None:
+            return await self._relay.read(offset, length)
+        try:
+            readable = await self._fill.readable_beyond(offset)
+        except StorageError:
+            return await self._without_disk(offset, length)
+        if readable <= offset:
+            return b""
+        return await self._file.read(offset, min(length, readable - offset))
+
+    async def _without_disk(self, offset: int, length: int) -> bytes:
+        """A full disk is not the client's error."""
+        left = self._fill.salvage()
+        if left is None or left[0] != offset:
+            raise StorageError("the disk refused the end of a download")
+        start, hasher = left
+        self._relay = Relay(self._fill.origin, start, self._fill.state.size, hasher, self._tasks)
+        return await self._relay.read(offset, length)

@@ -1,0 +1,71 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import Result
+
+import cacheproxy
+from cacheproxy.domain.errors import StartError
+from cacheproxy.settings import Settings
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What is given to the server, which is not started."""
+    settings: list[Settings] = []
+    _replace_bootstrap(monkeypatch, settings.append)
+    return settings
+
+
+def _replace_bootstrap(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Settings], None]) -> None:
+    module = ModuleType("cacheproxy.bootstrap")
+    module.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cacheproxy.bootstrap", module)
+    monkeypatch.setattr(cacheproxy, "bootstrap", module, raising=False)
+
+
+def test_serve_serves_what_is_configured(run: Run, served: list[Settings]) -> None:
+    """The settings of the file and the environment are served; the code is 0 afterwards."""
+    Path("a.yaml").write_text("cache: {directory: x}\n", encoding="utf-8")
+    result = run("serve", "--config", "a.yaml", CACHEPROXY__SERVER__WORKERS="2")
+    assert (result.exit_code, result.output) == (0, "")
+    assert [(s.cache.directory, s.server.workers) for s in served] == [(Path("x"), 2)]
+
+
+def test_serve_does_not_start_with_a_wrong_configuration(run: Run, served: list[Settings]) -> None:
+    """A wrong configuration is reported as by check, with code 2, and nothing is started."""
+    result = run("serve", CACHEPROXY__SERVER__WORKERS="0")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1] == (
+        "$CACHEPROXY__SERVER__WORKERS: 0 is not within 1 and 1024"
+    )
+    assert served == []
+
+
+def test_serve_says_why_it_cannot_start(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps the server from starting is one sentence on standard error, with code 1."""
+
+    def refuse(_: Settings) -> None:
+        raise StartError("port 5000 is in use; choose another server.listen")
+
+    _replace_bootstrap(monkeypatch, refuse)
+    Path("a.yaml").touch()
+    result = run("serve", "--config", "a.yaml")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == "cacheproxy: port 5000 is in use; choose another server.listen\n"
+
+
+def test_a_bug_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is nobody's mistake but ours keeps its stack trace."""
+
+    def fail(_: Settings) -> None:
+        raise ZeroDivisionError
+
+    _replace_bootstrap(monkeypatch, fail)
+    assert isinstance(run("serve").exception, ZeroDivisionError)
