@@ -1,8 +1,9 @@
 """Opening ports, and closing them after what is under way."""
 
+import socket
 import ssl
 from contextlib import AsyncExitStack
-from typing import Any
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -13,42 +14,88 @@ from cacheproxy.settings.model import TlsSettings
 _BACKLOG = 1024
 
 
-async def listen(
-    stack: AsyncExitStack,
-    app: web.Application,
-    address: Address,
-    *,
-    tls: ssl.SSLContext | None = None,
-    **options: Any,  # noqa: ANN401  # aiohttp's own
-) -> tuple[str, int]:
-    """Serve an application; leaving the stack stops listening, then waits for its requests.
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How to serve on a port.
+
+    Attributes:
+        socket: bound, and not listening yet.
+        tls: None for plain HTTP.
+        drain_timeout: seconds that requests under way may go on at the end.
+        idle_timeout: seconds that a connection may take until the next request is there.
+        header_size: of a request's line, and of each of its header fields, in bytes.
+    """
+
+    socket: socket.socket
+    tls: ssl.SSLContext | None = None
+    drain_timeout: float = 5.0
+    idle_timeout: float = 30.0
+    header_size: int = 8190
+
+
+def bind(address: Address, *, shared: bool = False) -> socket.socket:
+    """A socket bound to an address, which is then taken.
 
     Args:
-        stack: owns what is opened.
-        app: to serve.
-        address: to listen on.
-        tls: None for plain HTTP.
-        options: of aiohttp's server.
+        address: to bind; port 0 takes a free one.
+        shared: with others of this user that say so too; the system then deals connections
+            out among those that listen.
 
     Raises:
         StartError: the address cannot be had.
     """
-    # handler_cancellation: a client that leaves frees what its request holds at once. The
-    # downloads that it started or follows are tasks of the core, and go on.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, **options)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(
-        runner, address.host or None, address.port, ssl_context=tls, backlog=_BACKLOG
-    )
     try:
-        await site.start()
+        return _bound(address, shared=shared)
     except OSError as error:
         raise StartError(
             f"cannot listen on {address}: {error.strerror or error}; "
-            "is another process using that port?"
+            "end what uses that address, or choose another"
         ) from error
-    host, port = runner.addresses[0][:2]
+
+
+def _bound(address: Address, *, shared: bool) -> socket.socket:
+    found = socket.getaddrinfo(
+        address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, name = found[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(name)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+async def listen(stack: AsyncExitStack, app: web.Application, how: Listening) -> tuple[str, int]:
+    """Serve an application; leaving the stack stops listening, then waits for its requests.
+
+    Returns the host and port.
+
+    Raises:
+        StartError: another process listens there by now.
+    """
+    # handler_cancellation: a client that leaves frees what its request holds at once. The
+    # downloads that it started or follows are tasks of the core, and go on.
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=how.drain_timeout,
+        keepalive_timeout=how.idle_timeout,
+        max_line_size=how.header_size,
+        max_field_size=how.header_size,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    host, port = how.socket.getsockname()[:2]
+    try:
+        await web.SockSite(runner, how.socket, ssl_context=how.tls, backlog=_BACKLOG).start()
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return host, port
 
 

@@ -1,43 +1,27 @@
-"""One process that serves: made, run until a signal, drained, and taken apart in order."""
+"""One process that serves: made, run until it is told to stop, drained, and taken apart."""
 
-import asyncio
-import signal
-import ssl
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-
-from cacheproxy.bootstrap.listening import listen, server_tls
-from cacheproxy.bootstrap.upstreams import (
-    make_clients,
-    make_config,
-    make_registries,
-    make_routes,
-)
+from cacheproxy.bootstrap.core import make_core
+from cacheproxy.bootstrap.listening import Listening, bind, listen, server_tls
+from cacheproxy.bootstrap.upstreams import make_routes
 from cacheproxy.edge.api import Api, EdgeConfig
 from cacheproxy.edge.app import make_app
 from cacheproxy.inprocess.clock import SystemClock
-from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.metadata.embedded import EmbeddedMetadata
-from cacheproxy.metadata.hot import HotMetadata
-from cacheproxy.metadata.memory import MemoryMetadata
-from cacheproxy.ops import logging
 from cacheproxy.ops.admin import Readiness, make_admin_app
-from cacheproxy.ops.metrics import Metrics
+from cacheproxy.ops.logging import EventLog
+from cacheproxy.ops.metrics import Metrics, Page
 from cacheproxy.ops.observers import Observers
-from cacheproxy.ports import Metadata, Observer
-from cacheproxy.pullthrough.fill import FillContext
-from cacheproxy.pullthrough.pull_through import PullThrough
-from cacheproxy.settings.model import Settings
-from cacheproxy.storage.filesystem import FilesystemStore
-from cacheproxy.storage.layout import Layout
+from cacheproxy.ports import Observer
+from cacheproxy.settings.model import ServerSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A process that serves.
+    """Where a process serves.
 
     Attributes:
         pull: where clients pull: host and port as bound.
@@ -48,48 +32,9 @@ class Serving:
     admin: tuple[str, int]
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
-
-    Raises:
-        StartError: the process cannot serve as configured.
-    """
-    logging.to_stdout(settings.logging.level, settings.logging.format)
-    asyncio.run(_serve(settings))
-
-
-async def _serve(settings: Settings) -> None:
-    log = structlog.get_logger("cacheproxy")
-    stop = asyncio.Event()
-    _on_signals(stop)
-    async with serving(settings) as served:
-        log.info(
-            "serving",
-            pull=f"{served.pull[0]}:{served.pull[1]}",
-            admin=f"{served.admin[0]}:{served.admin[1]}",
-            upstreams=sorted(settings.upstreams),
-            directory=str(settings.cache.directory),
-        )
-        await stop.wait()
-        log.info("draining", seconds=settings.server.drain_timeout)
-    log.info("stopped")
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    """The first signal drains; a second one of the same kind ends at once, as by default."""
-    loop = asyncio.get_running_loop()
-
-    def first(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, first, number)
-
-
 @asynccontextmanager
 async def serving(settings: Settings, observer: Observer | None = None) -> AsyncIterator[Serving]:
-    """Serve within this context; leaving it drains.
+    """Serve within this context, pulls and the admin port; leaving it drains.
 
     Args:
         settings: of the process.
@@ -98,64 +43,55 @@ async def serving(settings: Settings, observer: Observer | None = None) -> Async
     Raises:
         StartError: the process cannot serve as configured.
     """
-    readiness = Readiness()
-    metrics = Metrics(tuple(settings.upstreams))
-    told: list[Observer] = [metrics, logging.EventLog()]
-    if observer is not None:
-        told.append(observer)
-    # Left in the reverse order: the port first, the store last, so that whatever is still
-    # under way has what it needs until it has ended.
+    readiness, metrics = Readiness(), Metrics(tuple(settings.upstreams))
+    told = [metrics, *([observer] if observer is not None else [])]
     async with AsyncExitStack() as stack:
-        core = await _core(stack, settings, Observers(told))
-        api = Api(
-            core,
-            make_routes(settings),
-            observer=Observers(told),
-            clock=SystemClock(),
-            config=EdgeConfig(settings.server.write_timeout),
-        )
-        admin = await listen(stack, make_admin_app(metrics, readiness), settings.admin.listen)
-        pull = await _listen_for_pulls(stack, settings, api)
+        admin_socket = stack.enter_context(bind(settings.admin.listen))
+        pull_socket = stack.enter_context(bind(settings.server.listen))
+        admin_app = make_admin_app(Page(metrics.registry), readiness)
+        admin = await listen(stack, admin_app, Listening(admin_socket))
+        pull = await pulling(stack, settings, pull_socket, told)
         readiness.ready = True
         stack.callback(setattr, readiness, "ready", False)
         yield Serving(pull, admin)
 
 
-async def _listen_for_pulls(stack: AsyncExitStack, settings: Settings, api: Api) -> tuple[str, int]:
-    server = settings.server
-    tls: ssl.SSLContext | None = server_tls(server.tls) if server.tls else None
-    return await listen(
-        stack,
-        make_app(api),
-        server.listen,
-        tls=tls,
-        shutdown_timeout=server.drain_timeout,
-        keepalive_timeout=server.header_timeout,
-        max_line_size=server.max_header_size,
-        max_field_size=server.max_header_size,
+async def pulling(
+    stack: AsyncExitStack, settings: Settings, on: socket.socket, observers: list[Observer]
+) -> tuple[str, int]:
+    """Serve pulls on a bound socket; leaving the stack drains.
+
+    It is left in the reverse order: the port first, the store last, so that whatever is
+    still under way has what it needs until it has ended.
+
+    Raises:
+        StartError: a directory or a certificate cannot be used.
+    """
+    observer = Observers([*observers, EventLog()])
+    core = await make_core(stack, settings, observer)
+    api = Api(
+        core,
+        make_routes(settings),
+        observer=observer,
+        clock=SystemClock(),
+        config=_edge(settings.server),
+    )
+    return await listen(stack, make_app(api), _listening(settings.server, on))
+
+
+def _edge(server: ServerSettings) -> EdgeConfig:
+    return EdgeConfig(
+        write_timeout=server.write_timeout,
+        response_timeout=server.response_timeout,
+        silence_timeout=server.silence_timeout,
     )
 
 
-async def _core(stack: AsyncExitStack, settings: Settings, observer: Observer) -> PullThrough:
-    clock = SystemClock()
-    configs = {name: make_config(upstream) for name, upstream in settings.upstreams.items()}
-    layout = Layout(settings.cache.directory)
-    layout.prepare()
-    store = FilesystemStore(layout)
-    stack.callback(store.close)
-    metadata = HotMetadata(_metadata(settings, layout))
-    stack.push_async_callback(metadata.close)
-    tasks = Tasks()
-    clients = make_clients(configs, observer, clock, tasks)
-    for client in clients.values():
-        stack.push_async_callback(client.close)
-    stack.push_async_callback(tasks.close)
-    return PullThrough(
-        make_registries(settings, clients), FillContext(store, observer, clock), metadata, tasks
+def _listening(server: ServerSettings, on: socket.socket) -> Listening:
+    return Listening(
+        on,
+        tls=server_tls(server.tls) if server.tls else None,
+        drain_timeout=server.drain_timeout,
+        idle_timeout=server.header_timeout,
+        header_size=server.max_header_size,
     )
-
-
-def _metadata(settings: Settings, layout: Layout) -> Metadata:
-    if settings.metadata.url == "memory:":
-        return MemoryMetadata()
-    return EmbeddedMetadata(layout.metadata)

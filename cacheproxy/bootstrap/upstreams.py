@@ -6,6 +6,7 @@ from yarl import URL
 
 from cacheproxy.domain.freshness import TagPolicy
 from cacheproxy.domain.patterns import Patterns
+from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.domain.routing import Route, Routes
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock, Observer
@@ -67,7 +68,7 @@ def make_registries(
 ) -> dict[str, Registry]:
     """The upstreams as the core sees them."""
     return {
-        name: Registry(clients[name], _policy(upstream.tags))
+        name: Registry(clients[name], _policy(upstream.tags), RetryPolicy(upstream.retries))
         for name, upstream in settings.upstreams.items()
     }
 

@@ -1,15 +1,16 @@
 """The pull API over HTTP: parse once, ask the core, send, and say what happened."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from aiohttp import hdrs, web
 
 from cacheproxy.domain.byte_range import RequestedRange
 from cacheproxy.domain.cache_status import HIT, CacheStatus
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, MethodUnsupported
+from cacheproxy.domain.errors import CacheproxyError, MethodUnsupported, UpstreamTimeout
 from cacheproxy.domain.events import Unexpected
 from cacheproxy.domain.operation import (
     ListReferrers,
@@ -23,13 +24,15 @@ from cacheproxy.domain.routing import Routes
 from cacheproxy.domain.target import Target
 from cacheproxy.domain.target import parse as parse_target
 from cacheproxy.edge import responses
-from cacheproxy.edge.body import StallGuard, send
+from cacheproxy.edge.body import Patient, StallGuard, send
 from cacheproxy.edge.conditions import matches, wanted_range
 from cacheproxy.edge.errors import rule_of
 from cacheproxy.edge.exchange import Exchange
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.pullthrough.answers import BlobAnswer
 from cacheproxy.pullthrough.pull_through import PullThrough
+
+T = TypeVar("T")
 
 _NAME = "cacheproxy"
 
@@ -40,9 +43,13 @@ class EdgeConfig:
 
     Attributes:
         write_timeout: seconds after which a client that takes no byte is cut.
+        response_timeout: seconds after which a request without an answer gets a 504.
+        silence_timeout: seconds after which a client that waits for the next byte is cut.
     """
 
     write_timeout: float = 60.0
+    response_timeout: float = 25.0
+    silence_timeout: float = 120.0
 
 
 class Api:
@@ -113,9 +120,9 @@ class Api:
             case PullBlob():
                 return await self._blob(request, exchange, operation)
             case ListTags():
-                page = await self._core.tags(operation)
+                page = await self._in_time(self._core.tags(operation))
             case ListReferrers():
-                page = await self._core.referrers(operation)
+                page = await self._in_time(self._core.referrers(operation))
             case _:
                 assert_never(operation)
         exchange.answered(page.status, page.source)
@@ -127,7 +134,7 @@ class Api:
     ) -> web.StreamResponse:
         head = request.method == hdrs.METH_HEAD
         by_digest = isinstance(asked.reference, Digest)
-        answer = await self._core.manifest(asked, head=head)
+        answer = await self._in_time(self._core.manifest(asked, head=head))
         exchange.answered(answer.status, answer.source)
         if matches(request.headers.get(hdrs.IF_NONE_MATCH), answer.digest):
             response: web.StreamResponse = responses.not_modified(
@@ -143,7 +150,7 @@ class Api:
         unmodified = matches(request.headers.get(hdrs.IF_NONE_MATCH), asked.digest)
         head = request.method == hdrs.METH_HEAD
         asked = replace(asked, range=None if head else _wanted(request, asked.digest))
-        answer = await self._core.blob(asked, head=head or unmodified)
+        answer = await self._in_time(self._core.blob(asked, head=head or unmodified))
         try:
             exchange.answered(answer.status, answer.source)
             if unmodified:
@@ -172,11 +179,21 @@ class Api:
         with StallGuard(request.transport, self._config.write_timeout) as guard:
             try:
                 if content is not None:
-                    await send(response, guard, content, start, stop)
+                    patient = Patient(content, self._config.silence_timeout)
+                    await send(response, guard, patient, start, stop)
             finally:
                 exchange.body_bytes = guard.written
         await response.write_eof()
         return response
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        """The core's answer, unless it is late. What it waits for goes on, for the next one."""
+        seconds = self._config.response_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"there was no answer within {seconds:g} seconds") from error
 
     async def _sent(
         self, request: web.Request, exchange: Exchange, response: web.StreamResponse

@@ -5,7 +5,7 @@ from typing import Self
 
 from aiohttp import web
 
-from cacheproxy.domain.errors import StorageError
+from cacheproxy.domain.errors import StorageError, UpstreamTimeout
 from cacheproxy.ports import Readable
 
 # Large enough that a chunk's cost is its bytes, small enough to keep no client's memory large.
@@ -60,10 +60,31 @@ class StallGuard:
         self._again()
 
 
+class Patient:
+    """Content that is waited for, but not for ever."""
+
+    def __init__(self, content: Readable, seconds: float) -> None:
+        self._content = content
+        self._seconds = seconds
+        self.try_read = content.try_read
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`; empty at the end.
+
+        Raises:
+            UpstreamTimeout: none came in time.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._content.read(offset, length)
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"no byte came for {self._seconds:g} seconds") from error
+
+
 async def send(
     response: web.StreamResponse,
     guard: StallGuard,
-    content: Readable,
+    content: Patient,
     start: int,
     stop: int | None,
 ) -> None:

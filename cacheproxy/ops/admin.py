@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from cacheproxy.ops.metrics import CONTENT_TYPE, Metrics
+from cacheproxy.ops.metrics import CONTENT_TYPE, Page
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Readiness:
     ready: bool = False
 
 
-def make_admin_app(metrics: Metrics, readiness: Readiness) -> web.Application:
+def make_admin_app(page: Page, readiness: Readiness) -> web.Application:
     """The application of the admin port."""
 
     async def healthz(_: web.Request) -> web.Response:
@@ -29,7 +29,7 @@ def make_admin_app(metrics: Metrics, readiness: Readiness) -> web.Application:
         return _status(200, "ready") if readiness.ready else _status(503, "draining")
 
     async def show(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=page.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application()
     app.router.add_get("/healthz", healthz)

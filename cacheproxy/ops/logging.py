@@ -24,6 +24,7 @@ def configure(level: Level, log_format: Literal["json", "console"], stream: Text
         else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -121,6 +122,16 @@ class EventLog:
         self._log.info("request", **fields)
 
 
-def to_stdout(level: Level, log_format: Literal["json", "console"]) -> None:
-    """Log to standard output, where containers are expected to."""
+def to_stdout(
+    level: Level, log_format: Literal["json", "console"], worker: int | None = None
+) -> None:
+    """Log to standard output, where containers are expected to.
+
+    Args:
+        level: the least severe that is logged.
+        log_format: JSON for machines, console for people.
+        worker: which of several processes this is; said in each line.
+    """
     configure(level, log_format, sys.stdout)
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(worker=worker)

@@ -1,7 +1,11 @@
-"""Prometheus metrics. Labels are bounded: upstreams are configured, the rest are enumerations."""
+"""Prometheus metrics. Labels are bounded: upstreams are configured, the rest are enumerations.
 
-from collections import defaultdict
-from collections.abc import Callable
+With several workers each counts into files of its own (prometheus_client's multiprocess mode,
+chosen by an environment variable when it is imported), and the supervisor's page adds them up.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,13 +15,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from cacheproxy.domain.events import (
     Event,
     FillEnded,
     FillStarted,
     Responded,
-    Source,
     UpstreamAnswered,
     UpstreamReceived,
 )
@@ -35,14 +40,10 @@ class Metrics:
         # A series of when each counter began doubles the page, and nobody asks for it.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated
         self.registry = CollectorRegistry()
-        self._served: dict[str, int] = defaultdict(int)
-        self._fetched: dict[str, int] = defaultdict(int)
-        self._saved: dict[str, int] = defaultdict(int)
         self._define()
         for upstream in upstreams:
             # Shown from the start, so that a rate over them is right from the first request.
             self._upstream_bytes.labels(upstream)
-            self._saved_bytes.labels(upstream)
 
     def _define(self) -> None:
         registry = self.registry
@@ -64,12 +65,6 @@ class Metrics:
             ("upstream",),
             registry=registry,
         )
-        self._saved_bytes = Counter(
-            "cacheproxy_saved_bytes_total",
-            "Body bytes sent to clients beyond those that crossed the upstream link.",
-            ("upstream",),
-            registry=registry,
-        )
         self._upstream_requests = Counter(
             "cacheproxy_upstream_requests_total",
             "Requests to upstream, by its answer's status; `none` where no answer came.",
@@ -80,16 +75,21 @@ class Metrics:
             "cacheproxy_upstream_up",
             "Whether upstream's last answer was one, and no server error.",
             ("upstream",),
+            multiprocess_mode="mostrecent",
             registry=registry,
         )
         self._ratelimit = Gauge(
             "cacheproxy_upstream_ratelimit_remaining",
             "Pulls left by upstream's last word.",
             ("upstream",),
+            multiprocess_mode="mostrecent",
             registry=registry,
         )
         self._fills_in_flight = Gauge(
-            "cacheproxy_fills_in_flight", "Blobs being downloaded now.", registry=registry
+            "cacheproxy_fills_in_flight",
+            "Blobs being downloaded now.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self._fills = Counter(
             "cacheproxy_fills_total",
@@ -112,10 +112,6 @@ class Metrics:
             registry=registry,
         )
 
-    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Show a number that is read when the metrics are."""
-        Gauge(name, help_text, registry=self.registry).set_function(read)
-
     def observe(self, event: Event) -> None:
         """Count an event."""
         match event:
@@ -125,7 +121,6 @@ class Metrics:
                 self._answered(event)
             case UpstreamReceived(upstream, count):
                 self._upstream_bytes.labels(upstream).inc(count)
-                self._fetched[upstream] += count
             case FillStarted():
                 self._fills_in_flight.inc()
             case FillEnded(upstream, _, error):
@@ -134,26 +129,13 @@ class Metrics:
             case _:
                 pass
 
-    def render(self) -> bytes:
-        """All metrics in the text format."""
-        return generate_latest(self.registry)
-
     def _responded(self, event: Responded) -> None:
         asked = event.asked
         self._requests.labels(asked.registry, asked.operation, event.outcome).inc()
         self._first_byte.labels(asked.operation, event.outcome).observe(event.first_byte)
         self._duration.labels(asked.operation, event.outcome).observe(event.duration)
         if asked.registry and event.body_bytes:
-            self._count_served(asked.registry, event.source, event.body_bytes)
-
-    def _count_served(self, upstream: str, source: Source, count: int) -> None:
-        self._served_bytes.labels(upstream, source).inc(count)
-        self._served[upstream] += count
-        # While a blob is on its way in, more has been fetched than served: a counter waits.
-        saved = self._served[upstream] - self._fetched[upstream]
-        if saved > self._saved[upstream]:
-            self._saved_bytes.labels(upstream).inc(saved - self._saved[upstream])
-            self._saved[upstream] = saved
+            self._served_bytes.labels(asked.registry, event.source).inc(event.body_bytes)
 
     def _answered(self, event: UpstreamAnswered) -> None:
         status = "none" if event.status is None else str(event.status)
@@ -162,3 +144,70 @@ class Metrics:
         self._upstream_up.labels(event.registry).set(up)
         if event.ratelimit_remaining is not None:
             self._ratelimit.labels(event.registry).set(event.ratelimit_remaining)
+
+
+class _Source(Protocol):
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class Page:
+    """All metrics in the text format, of one process or of several."""
+
+    def __init__(self, source: _Source) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(source)
+        self._registry.register(SavedBytes(source))
+
+    @classmethod
+    def of_workers(cls, directory: str) -> "Page":
+        """What the workers have counted, added up; the dead ones' too."""
+        workers = CollectorRegistry()
+        MultiProcessCollector(workers, directory)  # type: ignore[no-untyped-call]  # not annotated
+        return cls(workers)
+
+    def render(self) -> bytes:
+        """The page."""
+        return generate_latest(self._registry)
+
+
+class SavedBytes:
+    """What was served beyond what was fetched, of all workers together; it never goes back.
+
+    While a blob is on its way in, more has been fetched than served, and a counter must wait
+    for the rest. And one worker serves what another has fetched.
+    """
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._highest: dict[str, float] = {}
+
+    def describe(self) -> Iterator[Metric]:
+        """Its name, so that nothing has to be collected to learn it."""
+        yield self._family()
+
+    def collect(self) -> Iterator[Metric]:
+        """The bytes saved, by upstream."""
+        for upstream, saved in self._now().items():
+            self._highest[upstream] = max(saved, self._highest.get(upstream, 0.0))
+        family = self._family()
+        for upstream, saved in self._highest.items():
+            family.add_metric([upstream], saved)
+        yield family
+
+    def _now(self) -> dict[str, float]:
+        signs = {"cacheproxy_served_bytes_total": 1, "cacheproxy_upstream_bytes_total": -1}
+        saved: dict[str, float] = {}
+        for metric in self._source.collect():
+            for sample in metric.samples:
+                if sample.name in signs:
+                    upstream = sample.labels["upstream"]
+                    saved[upstream] = saved.get(upstream, 0) + signs[sample.name] * sample.value
+        return saved
+
+    @staticmethod
+    def _family() -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "cacheproxy_saved_bytes",
+            "Body bytes sent to clients beyond those that crossed the upstream link.",
+            labels=["upstream"],
+        )

@@ -78,7 +78,8 @@ class Blobs:
         flying = self._fills.get(asked.digest)
         fill = flying or self._start(remote, asked.digest, link)
         try:
-            size = await fill.open()
+            with fill.attended():
+                size = await fill.open()
         except StorageError:
             return await self._past_the_disk(fill.origin, asked.range)
         except CacheproxyError:
@@ -131,7 +132,9 @@ class Blobs:
 
     def _start(self, remote: Remote, digest: Digest, link: Link | None) -> Fill:
         size = link.size if link is not None else None
-        origin = Origin(remote.upstream, remote.repository, digest, size, link is not None)
+        origin = Origin(
+            remote.upstream, remote.repository, digest, size, link is not None, remote.retry
+        )
         fill = Fill(origin, self._context)
         self._fills[digest] = fill
         task = self._tasks.start(fill.run(), f"fill {digest}")

@@ -13,7 +13,6 @@ from cacheproxy.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.ports import BlobStream, Clock, Ingest
 from cacheproxy.pullthrough.origin import Origin
 
@@ -45,13 +44,11 @@ class Progress(Protocol):
 class Download:
     """One blob's way in."""
 
-    def __init__(
-        self, origin: Origin, ingest: Ingest, progress: Progress, retry: RetryPolicy, clock: Clock
-    ) -> None:
+    def __init__(self, origin: Origin, ingest: Ingest, progress: Progress, clock: Clock) -> None:
         self._origin = origin
         self._ingest = ingest
         self._progress = progress
-        self._retry = retry
+        self._retry = origin.retry
         self._clock = clock
         self._size = origin.size
         self._is_open = False

@@ -7,8 +7,9 @@ follow it; and when its writer dies, the next one takes over from the bytes on d
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from cacheproxy.domain.errors import (
     CacheproxyError,
@@ -18,7 +19,6 @@ from cacheproxy.domain.errors import (
 )
 from cacheproxy.domain.events import FillEnded, FillStarted, Unexpected
 from cacheproxy.domain.fill_state import FillState, Phase
-from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.ports import BlobStore, Clock, Hasher, Ingest, Observer, Readable
 from cacheproxy.pullthrough.download import Download
 from cacheproxy.pullthrough.origin import Origin
@@ -31,12 +31,20 @@ _LOOKS_PER_TRY = 10
 
 @dataclass(frozen=True, slots=True)
 class FillContext:
-    """What all fills have in common."""
+    """What all fills have in common.
+
+    Attributes:
+        store: where the bytes go.
+        observer: is told of each beginning and end.
+        clock: for durations and pauses.
+        abandon_after: seconds without anybody who follows or waits after which a fill is
+            given up; None lets it go on to its end.
+    """
 
     store: BlobStore
     observer: Observer
     clock: Clock
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    abandon_after: float | None = None
 
 
 class Fill:
@@ -51,6 +59,10 @@ class Fill:
         self._hasher: Hasher | None = None
         self._confirmed = origin.linked
         self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._led_since: float | None = None
+        self._attended_by = 0
+        self._abandon: asyncio.TimerHandle | None = None
 
     @property
     def state(self) -> FillState:
@@ -59,29 +71,45 @@ class Fill:
 
     async def run(self) -> None:
         """Download, verify and commit. Ends quietly: the outcome is in the state."""
-        clock, observer = self._context.clock, self._context.observer
-        registry, digest = self.origin.repository.registry, self.origin.digest
-        begun = clock.monotonic()
-        observer.observe(FillStarted(registry, digest))
+        self._task = asyncio.current_task()
         try:
             await self._live()
         except CacheproxyError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001  # followers must not wait for ever
-            observer.observe(Unexpected(error))
+            self._context.observer.observe(Unexpected(error))
             self._error = UpstreamUnavailable("the download broke")
         except BaseException:
             # Cancelled, at shutdown: followers must not wait for what never comes.
             self._error = UpstreamUnavailable("the download was given up")
             raise
         finally:
+            if self._abandon is not None:
+                self._abandon.cancel()
             if self._error is not None:
                 self._move(self._state.failed())
-            reason = None if self._error is None else str(self._error)
-            seconds = clock.monotonic() - begun
-            observer.observe(FillEnded(registry, digest, reason, self._state.received, seconds))
+            self._report_end()
 
     # -- for followers ------------------------------------------------------------------
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """Count as one who waits for it or follows it."""
+        self._attended_by += 1
+        if self._abandon is not None:
+            self._abandon.cancel()
+            self._abandon = None
+        try:
+            yield
+        finally:
+            self._attended_by -= 1
+            self._abandon_later()
+
+    def _abandon_later(self) -> None:
+        seconds = self._context.abandon_after
+        if seconds is None or self._attended_by or self._state.over or self._task is None:
+            return
+        self._abandon = asyncio.get_running_loop().call_later(seconds, self._task.cancel)
 
     async def open(self) -> int | None:
         """Wait until upstream has answered; the blob's size where it is known.
@@ -134,6 +162,20 @@ class Fill:
                     return
             await self._watch()
 
+    def _report_start(self) -> None:
+        self._led_since = self._context.clock.monotonic()
+        origin = self.origin
+        self._context.observer.observe(FillStarted(origin.repository.registry, origin.digest))
+
+    def _report_end(self) -> None:
+        """What it came to; only the leader says it, for a download is one for all processes."""
+        if self._led_since is not None:
+            registry, digest = self.origin.repository.registry, self.origin.digest
+            reason = None if self._error is None else str(self._error)
+            seconds = self._context.clock.monotonic() - self._led_since
+            event = FillEnded(registry, digest, reason, self._state.received, seconds)
+            self._context.observer.observe(event)
+
     async def _lead(self, ingest: Ingest) -> None:
         stored = self._context.store.open(self.origin.digest)
         if stored is not None:
@@ -143,8 +185,9 @@ class Fill:
             self._land(stored.size)
             return
         self._reader = ingest.reader
+        self._report_start()
         try:
-            download = Download(self.origin, ingest, self, self._context.retry, self._context.clock)
+            download = Download(self.origin, ingest, self, self._context.clock)
             await download.run()
             ingest.verify()
         except ContentInvalid:

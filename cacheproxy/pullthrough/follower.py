@@ -1,5 +1,7 @@
 """One reader of a fill."""
 
+from contextlib import ExitStack
+
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Readable
@@ -15,9 +17,12 @@ class Follower:
         self._file = file
         self._tasks = tasks
         self._relay: Relay | None = None
+        self._attention = ExitStack()
+        self._attention.enter_context(fill.attended())
 
     def close(self) -> None:
-        """Stop reading; the fill does not notice."""
+        """Stop reading; the fill goes on."""
+        self._attention.close()
         self._file.close()
         if self._relay is not None:
             self._relay.close()

@@ -1,9 +1,10 @@
 """Where a blob comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.reference import Repository
+from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.ports import Upstream
 
 
@@ -18,6 +19,7 @@ class Origin:
         size: in bytes, where a manifest's descriptor says so: it is then the blob's size,
             whatever upstream says.
         linked: the repository is known to hold the blob.
+        retry: when to take up a download that broke.
     """
 
     upstream: Upstream
@@ -25,6 +27,7 @@ class Origin:
     digest: Digest
     size: int | None
     linked: bool
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     async def confirm(self) -> None:
         """Have upstream say that the repository holds the blob.

@@ -50,4 +50,4 @@ class PullThrough:
 
     def _remote(self, repository: Repository) -> Remote:
         registry = self._registries[repository.registry]
-        return Remote(registry.upstream, registry.tags, repository)
+        return Remote(registry.upstream, registry.tags, registry.retry, repository)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from cacheproxy.domain.freshness import TagPolicy
 from cacheproxy.domain.reference import Repository
+from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.ports import Upstream
 
 
@@ -14,10 +15,12 @@ class Registry:
     Attributes:
         upstream: to ask.
         tags: how long its tags are believed.
+        retry: when to take up a download that broke.
     """
 
     upstream: Upstream
     tags: TagPolicy
+    retry: RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +29,5 @@ class Remote:
 
     upstream: Upstream
     tags: TagPolicy
+    retry: RetryPolicy
     repository: Repository

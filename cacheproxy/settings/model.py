@@ -96,6 +96,8 @@ class ServerSettings:
         header_timeout: how long a client may take to send a request's headers, and how long
             a connection may idle between requests.
         write_timeout: a client that takes no byte for so long is cut.
+        response_timeout: a request that has no answer after so long gets a 504.
+        silence_timeout: a client that waits for the next byte for so long is cut.
         max_header_size: of a request's line and headers, in bytes.
     """
 
@@ -105,6 +107,8 @@ class ServerSettings:
     drain_timeout: _Duration = 30.0
     header_timeout: _Timeout = 30.0
     write_timeout: _Timeout = 60.0
+    response_timeout: _Timeout = 25.0
+    silence_timeout: _Timeout = 120.0
     max_header_size: Annotated[
         int, PlainValidator(reading.header_size(parse_bytes)), Shown(format_bytes)
     ] = 32 * 1024
@@ -131,11 +135,16 @@ class CacheSettings:
         directory: holds the blobs and their metadata.
         max_size: it never holds more than this.
         min_free: and leaves at least this free on its volume.
+        keep_partial: how long a download that broke off is kept, to be taken up again.
+        abandon_after: a download that no client follows any more is given up after so long;
+            None lets it go on to its end.
     """
 
     directory: _Path = Path("var/cacheproxy")
     max_size: _Size = _MAX_SIZE
     min_free: _Size = _MIN_FREE
+    keep_partial: _Duration = 86400.0
+    abandon_after: _Duration | None = None
 
 
 @with_config(extra="forbid")
@@ -222,6 +231,7 @@ class UpstreamSettings:
         max_connections: at once.
         connect_timeout: for the connection and its TLS handshake.
         idle_timeout: an answer that brings no byte for so long is given up.
+        retries: how often in a row a download that breaks is taken up again.
     """
 
     name: Annotated[str, PlainValidator(reading.text), FromKey()]
@@ -245,6 +255,7 @@ class UpstreamSettings:
     max_connections: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 32
     connect_timeout: _Timeout = 5.0
     idle_timeout: _Timeout = 30.0
+    retries: Annotated[int, PlainValidator(reading.whole(0, 100))] = 5
 
 
 @with_config(extra="forbid")

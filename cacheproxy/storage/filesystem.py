@@ -14,6 +14,7 @@ from cacheproxy.domain.manifest import SIZE_LIMIT
 from cacheproxy.storage.growing import GrowingFile, watch
 from cacheproxy.storage.ingest import FileIngest, Place, finished, open_ingest
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.leftovers import sweep
 from cacheproxy.storage.reading import FileReader
 
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
@@ -101,6 +102,11 @@ class FilesystemStore:
     def watch(self, digest: Digest) -> GrowingFile | None:
         """What another process is writing; None where there is nothing (any more)."""
         return watch(self._layout.ingest(digest), self._executor)
+
+    async def sweep(self, keep_seconds: float) -> int:
+        """Remove partial downloads that nobody took up for so long; how many there were."""
+        directory = self._layout.root / "ingest"
+        return await finished(self._executor, lambda: sweep(directory, keep_seconds))
 
     async def _locked(self, place: Place) -> FileIngest | None:
         opened: list[FileIngest] = []
