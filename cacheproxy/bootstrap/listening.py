@@ -4,6 +4,7 @@ import socket
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -31,6 +32,18 @@ class Listening:
     drain_timeout: float = 5.0
     idle_timeout: float = 30.0
     header_size: int = 8190
+
+    def options(self) -> dict[str, Any]:
+        """Of aiohttp's server."""
+        return {
+            "access_log": None,
+            # A client that leaves frees what its request holds at once. The downloads that
+            # it started or follows are tasks of the core, and go on.
+            "handler_cancellation": True,
+            "keepalive_timeout": self.idle_timeout,
+            "max_line_size": self.header_size,
+            "max_field_size": self.header_size,
+        }
 
 
 def bind(address: Address, *, shared: bool = False) -> socket.socket:
@@ -70,25 +83,16 @@ def _bound(address: Address, *, shared: bool) -> socket.socket:
     return bound
 
 
-async def listen(stack: AsyncExitStack, app: web.Application, how: Listening) -> tuple[str, int]:
-    """Serve an application; leaving the stack stops listening, then waits for its requests.
+async def listen(
+    stack: AsyncExitStack, runner: web.BaseRunner, how: Listening
+) -> tuple[str, int]:
+    """Serve; leaving the stack stops listening, then waits for the requests under way.
 
     Returns the host and port.
 
     Raises:
         StartError: another process listens there by now.
     """
-    # handler_cancellation: a client that leaves frees what its request holds at once. The
-    # downloads that it started or follows are tasks of the core, and go on.
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        shutdown_timeout=how.drain_timeout,
-        keepalive_timeout=how.idle_timeout,
-        max_line_size=how.header_size,
-        max_field_size=how.header_size,
-    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     host, port = how.socket.getsockname()[:2]

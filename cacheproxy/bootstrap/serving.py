@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from cacheproxy.bootstrap.core import make_core
 from cacheproxy.bootstrap.listening import Listening, bind, listen, server_tls
 from cacheproxy.bootstrap.upstreams import make_routes
 from cacheproxy.edge.api import Api, EdgeConfig
-from cacheproxy.edge.app import make_app
+from cacheproxy.edge.app import make_server
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.ops.admin import Readiness, make_admin_app
 from cacheproxy.ops.logging import EventLog
@@ -48,8 +50,9 @@ async def serving(settings: Settings, observer: Observer | None = None) -> Async
     async with AsyncExitStack() as stack:
         admin_socket = stack.enter_context(bind(settings.admin.listen))
         pull_socket = stack.enter_context(bind(settings.server.listen))
-        admin_app = make_admin_app(Page(metrics.registry), readiness)
-        admin = await listen(stack, admin_app, Listening(admin_socket))
+        admin = await listen_for_operators(
+            stack, make_admin_app(Page(metrics.registry), readiness), admin_socket
+        )
         pull = await pulling(stack, settings, pull_socket, told)
         readiness.ready = True
         stack.callback(setattr, readiness, "ready", False)
@@ -76,7 +79,18 @@ async def pulling(
         clock=SystemClock(),
         config=_edge(settings.server),
     )
-    return await listen(stack, make_app(api), _listening(settings.server, on))
+    how = _listening(settings.server, on)
+    runner = web.ServerRunner(make_server(api, **how.options()), shutdown_timeout=how.drain_timeout)
+    return await listen(stack, runner, how)
+
+
+async def listen_for_operators(
+    stack: AsyncExitStack, app: web.Application, on: socket.socket
+) -> tuple[str, int]:
+    """Serve the admin port on a bound socket."""
+    how = Listening(on)
+    runner = web.AppRunner(app, shutdown_timeout=how.drain_timeout, **how.options())
+    return await listen(stack, runner, how)
 
 
 def _edge(server: ServerSettings) -> EdgeConfig:

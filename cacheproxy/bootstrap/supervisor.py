@@ -17,7 +17,8 @@ from typing import NoReturn
 import structlog
 from prometheus_client import multiprocess
 
-from cacheproxy.bootstrap.listening import Listening, bind, listen
+from cacheproxy.bootstrap.listening import bind
+from cacheproxy.bootstrap.serving import listen_for_operators
 from cacheproxy.bootstrap.signals import stop_on_signals
 from cacheproxy.bootstrap.worker import SERVES, work
 from cacheproxy.domain.errors import StartError
@@ -55,8 +56,8 @@ async def supervise(settings: Settings) -> None:
         shared = replace(settings, server=replace(settings.server, listen=Address(host, port)))
         readiness = Readiness()
         admin_socket = stack.enter_context(bind(settings.admin.listen))
-        admin = await listen(
-            stack, make_admin_app(Page.of_workers(directory), readiness), Listening(admin_socket)
+        admin = await listen_for_operators(
+            stack, make_admin_app(Page.of_workers(directory), readiness), admin_socket
         )
         workers = [_Worker(shared) for _ in range(settings.server.workers)]
         stack.push_async_callback(_drain, workers)

@@ -70,7 +70,7 @@ class Api:
         self._clock = clock
         self._config = config
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Whatever happens, one `Responded` says so."""
         exchange = Exchange.of(request, self._clock)
         try:
@@ -84,7 +84,7 @@ class Api:
         finally:
             self._observer.observe(exchange.ended())
 
-    async def _answered(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    async def _answered(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         try:
             return await self._understood(request, exchange)
         except CacheproxyError as error:
@@ -98,7 +98,7 @@ class Api:
             self._observer.observe(Unexpected(error))
             return await self._failed(request, exchange, responses.unexpected())
 
-    async def _understood(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    async def _understood(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         # By an allow-list and before anything else: no way of naming a thing (by tag, by an
         # upload's URL) may lead around it (CVE-2026-41888).
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
@@ -109,7 +109,7 @@ class Api:
         return await self._operate(request, exchange, target, operation)
 
     async def _operate(
-        self, request: web.Request, exchange: Exchange, target: Target, operation: Operation
+        self, request: web.BaseRequest, exchange: Exchange, target: Target, operation: Operation
     ) -> web.StreamResponse:
         match operation:
             case Ping():
@@ -130,7 +130,7 @@ class Api:
         return await self._sent(request, exchange, responses.listing(page, path, target.ns))
 
     async def _manifest(
-        self, request: web.Request, exchange: Exchange, asked: PullManifest
+        self, request: web.BaseRequest, exchange: Exchange, asked: PullManifest
     ) -> web.StreamResponse:
         head = request.method == hdrs.METH_HEAD
         by_digest = isinstance(asked.reference, Digest)
@@ -145,7 +145,7 @@ class Api:
         return await self._sent(request, exchange, response)
 
     async def _blob(
-        self, request: web.Request, exchange: Exchange, asked: PullBlob
+        self, request: web.BaseRequest, exchange: Exchange, asked: PullBlob
     ) -> web.StreamResponse:
         unmodified = matches(request.headers.get(hdrs.IF_NONE_MATCH), asked.digest)
         head = request.method == hdrs.METH_HEAD
@@ -164,7 +164,7 @@ class Api:
                 answer.content.close()
 
     async def _blob_body(
-        self, request: web.Request, exchange: Exchange, asked: PullBlob, answer: BlobAnswer
+        self, request: web.BaseRequest, exchange: Exchange, asked: PullBlob, answer: BlobAnswer
     ) -> web.StreamResponse:
         # Where nothing says how long the blob is, no part of it can be named: the whole.
         part = None
@@ -196,7 +196,7 @@ class Api:
             raise UpstreamTimeout(f"there was no answer within {seconds:g} seconds") from error
 
     async def _sent(
-        self, request: web.Request, exchange: Exchange, response: web.StreamResponse
+        self, request: web.BaseRequest, exchange: Exchange, response: web.StreamResponse
     ) -> web.StreamResponse:
         """Send a response that is whole already."""
         await self._head(request, exchange, response)
@@ -207,7 +207,7 @@ class Api:
         return response
 
     async def _head(
-        self, request: web.Request, exchange: Exchange, response: web.StreamResponse
+        self, request: web.BaseRequest, exchange: Exchange, response: web.StreamResponse
     ) -> None:
         response.headers["Cache-Status"] = exchange.status.field(_NAME)
         response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
@@ -219,7 +219,7 @@ class Api:
         exchange.head_is_out(response.status)
 
     async def _failed(
-        self, request: web.Request, exchange: Exchange, response: web.Response
+        self, request: web.BaseRequest, exchange: Exchange, response: web.Response
     ) -> web.StreamResponse:
         """Say that it failed; once a head is out, the only honest way is to cut.
 
@@ -232,6 +232,6 @@ class Api:
         raise ConnectionResetError(exchange.error)
 
 
-def _wanted(request: web.Request, digest: Digest) -> RequestedRange | None:
+def _wanted(request: web.BaseRequest, digest: Digest) -> RequestedRange | None:
     headers = request.headers
     return wanted_range(headers.get(hdrs.RANGE), headers.get(hdrs.IF_RANGE), digest)

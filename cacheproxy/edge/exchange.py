@@ -36,7 +36,7 @@ class Exchange:
     error: str | None = None
 
     @classmethod
-    def of(cls, request: web.Request, clock: Clock) -> "Exchange":
+    def of(cls, request: web.BaseRequest, clock: Clock) -> "Exchange":
         """The exchange that begins with a request."""
         asked = Asked(
             request.method,

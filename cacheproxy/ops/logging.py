@@ -49,7 +49,7 @@ def configure(level: Level, log_format: Literal["json", "console"], stream: Text
 def _serialized(line: dict[str, Any], **_: Any) -> str:  # noqa: ANN401  # as structlog calls it
     """JSON, whatever a client put into it: a stray byte in its name must not fail its pull."""
     try:
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode(line, enc_hook=str).decode()
     except (UnicodeEncodeError, TypeError, msgspec.MsgspecError):
         return msgspec.json.encode({key: _printable(value) for key, value in line.items()}).decode()
 
@@ -62,7 +62,8 @@ class EventLog:
     """Writes events down (`Observer`)."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("cacheproxy")
+        # Bound once: to make a logger for each line costs as much as the line.
+        self._log = structlog.get_logger("cacheproxy").bind()
 
     def observe(self, event: Event) -> None:
         """Write an event down, if it is one for the log."""

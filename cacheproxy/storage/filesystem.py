@@ -76,7 +76,7 @@ class FilesystemStore:
 
     async def keep_document(self, digest: Digest, content: bytes) -> None:
         """Store a small blob that was verified already."""
-        if self._layout.blob(digest).exists():
+        if self._layout.holds(digest):
             return
         async with self.ingest(digest) as ingest:
             if ingest is None:
@@ -91,7 +91,7 @@ class FilesystemStore:
     @asynccontextmanager
     async def ingest(self, digest: Digest) -> AsyncIterator[FileIngest | None]:
         """Begin, or take up again, the writing of a blob; None while another writes it."""
-        place = Place(digest, self._layout.ingest(digest), self._layout.blob(digest))
+        place = Place(digest, self._layout.ingest(digest), Path(self._layout.blob(digest)))
         ingest = await self._locked(place)
         try:
             yield ingest

@@ -19,9 +19,17 @@ class Layout:
 
     root: Path
 
-    def blob(self, digest: Digest) -> Path:
-        """Of a committed blob; 256 directories keep each one small."""
-        return self.root / "blobs" / digest.algorithm / digest.encoded[:2] / digest.encoded
+    def blob(self, digest: Digest) -> str:
+        """Of a committed blob; 256 directories keep each one small.
+
+        A string, since making a Path takes longer than opening the file.
+        """
+        algorithm, _, encoded = digest.partition(":")
+        return f"{self.root}/blobs/{algorithm}/{encoded[:2]}/{encoded}"
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether there is something of a committed blob's name."""
+        return os.path.lexists(self.blob(digest))
 
     def ingest(self, digest: Digest) -> Path:
         """Of a blob in flight."""
