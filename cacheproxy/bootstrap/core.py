@@ -6,7 +6,6 @@ from typing import NoReturn
 
 from cacheproxy.bootstrap.upstreams import make_clients, make_config, make_registries
 from cacheproxy.domain.errors import CacheproxyError
-from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hot import HotMetadata
@@ -21,13 +20,14 @@ from cacheproxy.storage.layout import Layout
 _SWEEP_SECONDS = 3600.0
 
 
-async def make_core(stack: AsyncExitStack, settings: Settings, observer: Observer) -> PullThrough:
+async def make_core(
+    stack: AsyncExitStack, settings: Settings, observer: Observer, clock: Clock
+) -> PullThrough:
     """The core; leaving the stack ends its tasks, then gives back what it holds.
 
     Raises:
         StartError: a directory or a certificate cannot be used.
     """
-    clock = SystemClock()
     configs = {name: make_config(upstream) for name, upstream in settings.upstreams.items()}
     layout = Layout(settings.cache.directory)
     layout.prepare()

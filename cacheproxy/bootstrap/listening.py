@@ -83,9 +83,7 @@ def _bound(address: Address, *, shared: bool) -> socket.socket:
     return bound
 
 
-async def listen(
-    stack: AsyncExitStack, runner: web.BaseRunner, how: Listening
-) -> tuple[str, int]:
+async def listen(stack: AsyncExitStack, runner: web.BaseRunner, how: Listening) -> tuple[str, int]:
     """Serve; leaving the stack stops listening, then waits for the requests under way.
 
     Returns the host and port.

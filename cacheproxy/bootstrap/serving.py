@@ -17,7 +17,7 @@ from cacheproxy.ops.admin import Readiness, make_admin_app
 from cacheproxy.ops.logging import EventLog
 from cacheproxy.ops.metrics import Metrics, Page
 from cacheproxy.ops.observers import Observers
-from cacheproxy.ports import Observer
+from cacheproxy.ports import Clock, Observer
 from cacheproxy.settings.model import ServerSettings, Settings
 
 
@@ -35,12 +35,15 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, observer: Observer | None = None) -> AsyncIterator[Serving]:
+async def serving(
+    settings: Settings, observer: Observer | None = None, clock: Clock | None = None
+) -> AsyncIterator[Serving]:
     """Serve within this context, pulls and the admin port; leaving it drains.
 
     Args:
         settings: of the process.
         observer: is told every event too, as tests want to be.
+        clock: another than the system's.
 
     Raises:
         StartError: the process cannot serve as configured.
@@ -53,14 +56,18 @@ async def serving(settings: Settings, observer: Observer | None = None) -> Async
         admin = await listen_for_operators(
             stack, make_admin_app(Page(metrics.registry), readiness), admin_socket
         )
-        pull = await pulling(stack, settings, pull_socket, told)
+        pull = await pulling(stack, settings, pull_socket, told, clock or SystemClock())
         readiness.ready = True
         stack.callback(setattr, readiness, "ready", False)
         yield Serving(pull, admin)
 
 
 async def pulling(
-    stack: AsyncExitStack, settings: Settings, on: socket.socket, observers: list[Observer]
+    stack: AsyncExitStack,
+    settings: Settings,
+    on: socket.socket,
+    observers: list[Observer],
+    clock: Clock,
 ) -> tuple[str, int]:
     """Serve pulls on a bound socket; leaving the stack drains.
 
@@ -71,12 +78,12 @@ async def pulling(
         StartError: a directory or a certificate cannot be used.
     """
     observer = Observers([*observers, EventLog()])
-    core = await make_core(stack, settings, observer)
+    core = await make_core(stack, settings, observer, clock)
     api = Api(
         core,
         make_routes(settings),
         observer=observer,
-        clock=SystemClock(),
+        clock=clock,
         config=_edge(settings.server),
     )
     how = _listening(settings.server, on)

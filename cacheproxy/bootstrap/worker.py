@@ -13,6 +13,7 @@ from cacheproxy.bootstrap.listening import bind
 from cacheproxy.bootstrap.serving import pulling
 from cacheproxy.bootstrap.signals import stop_on_signals
 from cacheproxy.domain.errors import StartError
+from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.ops import logging
 from cacheproxy.ops.metrics import Metrics
 from cacheproxy.settings.model import Settings
@@ -35,7 +36,8 @@ async def _work(settings: Settings, supervisor: Connection) -> None:
     stop_on_signals(stop)
     async with AsyncExitStack() as stack:
         on = stack.enter_context(bind(settings.server.listen, shared=True))
-        await pulling(stack, settings, on, [Metrics(tuple(settings.upstreams))])
+        metrics = Metrics(tuple(settings.upstreams))
+        await pulling(stack, settings, on, [metrics], SystemClock())
         supervisor.send(SERVES)
         # The supervisor never sends: what becomes readable is the pipe's end.
         loop = asyncio.get_running_loop()

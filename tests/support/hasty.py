@@ -1,0 +1,174 @@
+"""A proxy in the test's own process, in front of scripted registries."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from typing_extensions import override
+
+from cacheproxy.bootstrap.serving import serving
+from cacheproxy.domain.events import Event
+from cacheproxy.inprocess.clock import SystemClock
+from cacheproxy.settings import Address
+from cacheproxy.settings.model import (
+    AdminSettings,
+    CacheSettings,
+    LoggingSettings,
+    MetadataSettings,
+    ServerSettings,
+    Settings,
+    TagSettings,
+    UpstreamSettings,
+)
+from tests.support.scripted_registry import ScriptedRegistry
+
+E = TypeVar("E")
+
+_ANY_PORT = Address("127.0.0.1", 0)
+_PAUSE = 0.002
+
+
+class HastyClock(SystemClock):
+    """The system's clock, but pauses are over at once, and time can be moved on by hand."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    @override
+    def now(self) -> float:
+        return super().now() + self._ahead
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(_PAUSE if seconds < 60 else seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, for whatever asks what time it is."""
+        self._ahead += seconds
+
+
+class Events:
+    """Remembers events (`Observer`): what happened, in order."""
+
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+
+    def observe(self, event: Event) -> None:
+        """Remember an event."""
+        self.all.append(event)
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of a kind."""
+        return [event for event in self.all if isinstance(event, kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class HastyProxy:
+    """A running proxy.
+
+    Attributes:
+        url: where clients pull, without a slash at the end.
+        admin_url: where operators look, likewise.
+        client: to ask it with; redirects are not followed, bodies not decoded.
+        events: what it stated.
+        clock: its clock.
+        directory: of its cache.
+    """
+
+    url: str
+    admin_url: str
+    client: aiohttp.ClientSession
+    events: Events
+    clock: HastyClock
+    directory: Path
+
+    def get(self, path: str, **options: Any) -> Any:
+        """A GET, as aiohttp's: to await, or to use with `async with`."""
+        return self.client.get(self.url + path, **options)
+
+    def head(self, path: str, **options: Any) -> Any:
+        """A HEAD, likewise."""
+        return self.client.head(self.url + path, **options)
+
+    async def body(self, path: str, **options: Any) -> bytes:
+        """The body of a GET, whole.
+
+        Raises:
+            aiohttp.ClientError: it was cut.
+        """
+        async with self.get(path, **options) as response:
+            body: bytes = await response.read()
+            return body
+
+    def files(self, below: str) -> list[Path]:
+        """The files below a directory of the cache."""
+        return sorted(path for path in (self.directory / below).rglob("*") if path.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What differs from the defaults of a test's proxy."""
+
+    server: Mapping[str, Any] = field(default_factory=dict)
+    cache: Mapping[str, Any] = field(default_factory=dict)
+    upstream: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    metadata: str = "embedded:"
+    default_upstream: str | None = "docker.io"
+
+
+def settings_for(
+    upstreams: Mapping[str, ScriptedRegistry], directory: Path, wanted: Wanted
+) -> Settings:
+    """The settings of a proxy in front of these upstreams."""
+    tags = replace(TagSettings(), **wanted.tags)
+    return Settings(
+        server=ServerSettings(**{"listen": _ANY_PORT, "drain_timeout": 2.0, **wanted.server}),
+        admin=AdminSettings(_ANY_PORT),
+        cache=CacheSettings(**{"directory": directory, **wanted.cache}),
+        metadata=MetadataSettings(wanted.metadata),
+        default_upstream=wanted.default_upstream,
+        upstreams={
+            name: UpstreamSettings(
+                **{
+                    "name": name,
+                    "url": registry.url,
+                    "official_namespace": "library" if name == "docker.io" else None,
+                    "tags": tags,
+                    "idle_timeout": 5.0,
+                    **wanted.upstream,
+                }
+            )
+            for name, registry in upstreams.items()
+        },
+        logging=LoggingSettings("info", "json"),
+    )
+
+
+@asynccontextmanager
+async def hasty_proxy(
+    upstreams: Mapping[str, ScriptedRegistry], directory: Path, wanted: Wanted | None = None
+) -> AsyncIterator[HastyProxy]:
+    """A proxy that serves within this context, and a client to ask it with."""
+    settings = settings_for(upstreams, directory, wanted or Wanted())
+    events, clock = Events(), HastyClock()
+    async with (
+        serving(settings, events, clock) as served,
+        aiohttp.ClientSession(
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=20),
+        ) as client,
+    ):
+        yield HastyProxy(
+            f"http://{served.pull[0]}:{served.pull[1]}",
+            f"http://{served.admin[0]}:{served.admin[1]}",
+            client,
+            events,
+            clock,
+            directory,
+        )
