@@ -41,7 +41,8 @@ async def make_core(
         stack.push_async_callback(client.close)
     stack.push_async_callback(tasks.close)
     tasks.start(_sweep_for_ever(store, clock, settings.cache.keep_partial), "sweep")
-    context = FillContext(store, observer, clock, settings.cache.abandon_after)
+    cache = settings.cache
+    context = FillContext(store, observer, clock, cache.abandon_after, cache.relay_ahead)
     return PullThrough(make_registries(settings, clients), context, metadata, tasks)
 
 

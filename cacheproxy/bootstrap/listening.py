@@ -33,6 +33,11 @@ class Listening:
     idle_timeout: float = 30.0
     header_size: int = 8190
 
+    @property
+    def shutdown_timeout(self) -> float:
+        """For aiohttp, to which 0 means no limit at all."""
+        return max(self.drain_timeout, 0.001)
+
     def options(self) -> dict[str, Any]:
         """Of aiohttp's server."""
         return {

@@ -87,7 +87,9 @@ async def pulling(
         config=_edge(settings.server),
     )
     how = _listening(settings.server, on)
-    runner = web.ServerRunner(make_server(api, **how.options()), shutdown_timeout=how.drain_timeout)
+    runner = web.ServerRunner(
+        make_server(api, **how.options()), shutdown_timeout=how.shutdown_timeout
+    )
     return await listen(stack, runner, how)
 
 
@@ -96,7 +98,7 @@ async def listen_for_operators(
 ) -> tuple[str, int]:
     """Serve the admin port on a bound socket."""
     how = Listening(on)
-    runner = web.AppRunner(app, shutdown_timeout=how.drain_timeout, **how.options())
+    runner = web.AppRunner(app, shutdown_timeout=how.shutdown_timeout, **how.options())
     return await listen(stack, runner, how)
 
 

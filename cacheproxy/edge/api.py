@@ -76,11 +76,12 @@ class Api:
         try:
             return await self._answered(request, exchange)
         except asyncio.CancelledError:
-            exchange.error = exchange.error or "the client left"
+            exchange.client_left()
             raise
-        except ConnectionError as error:
-            exchange.error = exchange.error or f"the client left: {type(error).__name__}"
-            raise
+        except ConnectionError:
+            exchange.client_left()
+            # Not raised: aiohttp would log it as our failure.
+            return exchange.response or web.Response()
         finally:
             self._observer.observe(exchange.ended())
 
@@ -216,7 +217,7 @@ class Api:
         if ns is not None and exchange.asked.registry:
             response.headers["OCI-Namespace"] = ns
         await response.prepare(request)
-        exchange.head_is_out(response.status)
+        exchange.head_is_out(response)
 
     async def _failed(
         self, request: web.BaseRequest, exchange: Exchange, response: web.Response
@@ -225,11 +226,11 @@ class Api:
 
         A body that ends cleanly, or an error within it, would pass for the blob.
         """
-        if exchange.head_sent is None:
+        if exchange.response is None:
             return await self._sent(request, exchange, response)
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError(exchange.error)
+        return exchange.response
 
 
 def _wanted(request: web.BaseRequest, digest: Digest) -> RequestedRange | None:

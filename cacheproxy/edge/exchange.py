@@ -33,7 +33,9 @@ class Exchange:
     http_status: int = 499
     body_bytes: int = 0
     head_sent: float | None = None
+    response: web.StreamResponse | None = None
     error: str | None = None
+    has_left: bool = False
 
     @classmethod
     def of(cls, request: web.BaseRequest, clock: Clock) -> "Exchange":
@@ -64,9 +66,14 @@ class Exchange:
         """Note what the core did for it."""
         self.status, self.source = status, source
 
-    def head_is_out(self, http_status: int) -> None:
+    def head_is_out(self, response: web.StreamResponse) -> None:
         """Note that the response's head was sent."""
-        self.http_status, self.head_sent = http_status, self.clock.monotonic()
+        self.response, self.http_status = response, response.status
+        self.head_sent = self.clock.monotonic()
+
+    def client_left(self) -> None:
+        """Note that the client did not wait for the end: its affair, and no error of ours."""
+        self.has_left = True
 
     def ended(self) -> Responded:
         """The fact that it is over."""
@@ -79,7 +86,7 @@ class Exchange:
             source=self.source,
             first_byte=(now if self.head_sent is None else self.head_sent) - self.begun,
             duration=now - self.begun,
-            error=self.error,
+            error=self.error or ("the client left" if self.has_left else None),
         )
 
     def _names(self, operation: str, registry: str, repository: str, reference: str) -> None:

@@ -15,10 +15,6 @@ from cacheproxy.pullthrough.origin import Origin
 from cacheproxy.pullthrough.relay import Relay
 from cacheproxy.pullthrough.remote import Remote
 
-# A range that starts so far ahead of the download is fetched beside it: waiting would be
-# silence, and clients that want the end of a large blob first do exist.
-_FAR_AHEAD = 64 * 1024 * 1024
-
 
 class Blobs:
     """Blobs of all upstreams: one copy by content, one download at a time for each."""
@@ -91,7 +87,9 @@ class Blobs:
             # That upstream began to send it under this repository is its word for it.
             await self._metadata.add_links(remote.repository, {asked.digest: Link(size)})
         part = _part(asked.range, size)
-        if part is not None and part.start - fill.state.received > _FAR_AHEAD:
+        ahead = 0 if part is None else part.start - fill.state.received
+        if part is not None and ahead > self._context.relay_ahead:
+            # Waiting would be silence; and some clients do want the end of a large blob first.
             return await self._relayed(fill.origin, part)
         return await self._followed(fill, remote, asked, "miss" if flying is None else "joined")
 

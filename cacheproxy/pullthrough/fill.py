@@ -39,12 +39,14 @@ class FillContext:
         clock: for durations and pauses.
         abandon_after: seconds without anybody who follows or waits after which a fill is
             given up; None lets it go on to its end.
+        relay_ahead: bytes ahead of the download from which a range is fetched beside it.
     """
 
     store: BlobStore
     observer: Observer
     clock: Clock
     abandon_after: float | None = None
+    relay_ahead: int = 64 * 1024 * 1024
 
 
 class Fill:

@@ -138,6 +138,8 @@ class CacheSettings:
         keep_partial: how long a download that broke off is kept, to be taken up again.
         abandon_after: a download that no client follows any more is given up after so long;
             None lets it go on to its end.
+        relay_ahead: a range that starts more than this ahead of the download is fetched
+            from upstream beside it; in bytes.
     """
 
     directory: _Path = Path("var/cacheproxy")
@@ -145,6 +147,9 @@ class CacheSettings:
     min_free: _Size = _MIN_FREE
     keep_partial: _Duration = 86400.0
     abandon_after: _Duration | None = None
+    relay_ahead: Annotated[
+        int, PlainValidator(reading.parsed(parse_bytes)), Shown(format_bytes)
+    ] = 64 * 1024**2
 
 
 @with_config(extra="forbid")

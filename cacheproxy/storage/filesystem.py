@@ -1,6 +1,5 @@
 """Blobs as files, named by their digest."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -109,22 +108,10 @@ class FilesystemStore:
         return await finished(self._executor, lambda: sweep(directory, keep_seconds))
 
     async def _locked(self, place: Place) -> FileIngest | None:
-        opened: list[FileIngest] = []
-
-        def open_it() -> None:
-            ingest = open_ingest(place, self._executor)
-            if ingest is not None:
-                opened.append(ingest)
-
         try:
-            await finished(self._executor, open_it)
+            return await finished(self._executor, lambda: open_ingest(place, self._executor))
         except OSError as error:
             raise StorageError(f"the disk refused to write: {error.strerror}") from error
-        except asyncio.CancelledError:
-            for ingest in opened:
-                ingest.close()
-            raise
-        return opened[0] if opened else None
 
 
 async def _whole(blob: FileReader) -> bytes:

@@ -115,17 +115,20 @@ async def finished(executor: Executor, work: Callable[[], T]) -> T:
     """Run `work` in a thread and wait until it has ended, also when cancelled meanwhile.
 
     A thread cannot be stopped. Were its caller to go on, it could close the descriptor under
-    the thread, and the thread would write into whatever file is given that number next.
+    the thread, and the thread would write into whatever file is given that number next. So
+    a cancellation that comes meanwhile arrives at the caller's next `await` instead: what
+    the thread has done is done, and its outcome is not lost.
     """
     future = asyncio.get_running_loop().run_in_executor(executor, work)
-    cancelled: asyncio.CancelledError | None = None
+    cancelled = False
     while not future.done():
         try:
             await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
+        except asyncio.CancelledError:
+            cancelled = True
+    task = asyncio.current_task()
+    if cancelled and task is not None:
+        task.cancel()
     return future.result()
 
 

@@ -177,14 +177,14 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             "cache: 5\n",
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-                "keep_partial, abandon_after"
+                "keep_partial, abandon_after, relay_ahead"
             ],
         ),
         (
             "cache: [a]\n",
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-                "keep_partial, abandon_after"
+                "keep_partial, abandon_after, relay_ahead"
             ],
         ),
         ("upstreams: [docker.io]\n", ["1:12: upstreams: must be a section"]),

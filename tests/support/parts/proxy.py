@@ -1,0 +1,136 @@
+"""The proxy itself, as its users run it: `cacheproxy serve` in a process of its own."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.parts import wire
+from tests.support.parts.process import Daemon, NotReadyError, free_port
+from tests.support.parts.scratch import scratch
+
+_START = 20.0  # seconds
+_DRAIN = 30.0  # seconds
+_ATTEMPTS = 3  # ports are free when they are chosen, and may be taken a moment later
+_CLASH = "address already in use"
+
+Upstreams = Mapping[str, str | Mapping[str, Any]]
+
+
+class Proxy:
+    """A proxy with an empty cache, and the names that its contract gives to users."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self._daemon, document = _start(directory, settings)
+        self.host: str = document["server"]["listen"]
+        self.url = f"http://{self.host}"
+        self.admin_url = f"http://{document['admin']['listen']}"
+        self._stopped = False
+
+    @property
+    def pid(self) -> int:
+        return self._daemon.pid
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    def log(self) -> str:
+        """All that it has printed so far, on both streams."""
+        return self._daemon.stdout() + self._daemon.stderr()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What it has logged so far: a JSON document a line, and nothing else."""
+        return [json.loads(line) for line in self.log().splitlines()]
+
+    def terminate(self) -> None:
+        """Sends SIGTERM, and does not wait."""
+        self._daemon.signal(signal.SIGTERM)
+
+    def exit_code(self, deadline: float = _DRAIN) -> int | None:
+        """Its exit code, waited for; None when it runs on after `deadline` seconds."""
+        code = self._daemon.exit_code(deadline)
+        if code is not None:
+            self.abandon()  # ends workers that have outlived it
+        return code
+
+    def stop(self) -> None:
+        """Stops it as an operator would.
+
+        Raises:
+            AssertionError: SIGTERM did not end it in time with exit code 0.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        code = self._daemon.stop(_DRAIN)
+        assert code == 0, f"cacheproxy ended with {code}\n{self._daemon.stderr()[-4000:]}"
+
+    def abandon(self) -> None:
+        """Stops it without a word about how it ended: there is a failure to report already."""
+        self._stopped = True
+        self._daemon.stop(_DRAIN)
+
+
+@contextmanager
+def proxy(upstreams: Upstreams, *, settings: Mapping[str, Any] | None = None) -> Iterator[Proxy]:
+    """A running proxy for `upstreams`: names with a URL, or with all settings of an upstream.
+
+    Args:
+        upstreams: the closed world; a plain string is short for `{"url": …}`.
+        settings: further sections of the configuration file, which replace the ones set here.
+    """
+    with scratch() as directory:
+        document = {
+            "cache": {"directory": str(directory / "cache")},
+            "metadata": {"url": "embedded:"},
+            "default_upstream": "docker.io",
+            "upstreams": {
+                name: {"url": value} if isinstance(value, str) else dict(value)
+                for name, value in upstreams.items()
+            },
+        }
+        running = Proxy(directory, document | dict(settings or {}))
+        try:
+            yield running
+        except BaseException:
+            running.abandon()
+            raise
+        running.stop()
+
+
+def _start(directory: Path, settings: Mapping[str, Any]) -> tuple[Daemon, dict[str, Any]]:
+    """Starts it on two free ports, and on two others if somebody else was faster."""
+    for attempt in range(_ATTEMPTS):
+        document = dict(settings)
+        for section in ("server", "admin"):
+            listen = {"listen": f"127.0.0.1:{free_port()}"}
+            document[section] = dict(settings.get(section, {})) | listen
+        output = directory / f"start-{attempt}"
+        output.mkdir()
+        try:
+            return _start_once(output, document), document
+        except NotReadyError as error:
+            if _CLASH not in str(error).lower() or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError  # the last attempt has returned or raised
+
+
+def _start_once(output: Path, document: Mapping[str, Any]) -> Daemon:
+    path = output / "cacheproxy.yaml"
+    path.write_text(json.dumps(document, indent=1))  # which is YAML too
+    command = Path(sys.executable).with_name("cacheproxy")
+    daemon = Daemon([str(command), "serve", "--config", str(path)], output)
+    try:
+        ready = f"http://{document['admin']['listen']}/readyz"
+        daemon.ready(partial(wire.answers, ready), _START)
+    except BaseException:
+        daemon.stop()
+        raise
+    return daemon
