@@ -98,7 +98,7 @@ class Blobs:
     ) -> BlobAnswer:
         file = fill.reader()
         if file is None:
-            return await self.pull(remote, asked, head=False)  # it is over: in the store, or failed
+            return await self.pull(remote, asked, head=False)  # in the store by now
         content = Follower(fill, file, self._tasks)
         status = CacheStatus(outcome, stored=True)
         return BlobAnswer(asked.digest, fill.state.size, content, status, "fill")

@@ -128,8 +128,12 @@ class Fill:
         """The growing file; None once it is over, and can be had from the store.
 
         Only after `open`.
+
+        Raises:
+            CacheproxyError: it has failed since.
         """
-        if self._reader is None or self._state.phase in (Phase.COMMITTED, Phase.FAILED):
+        self._raise_if_failed()
+        if self._reader is None or self._state.phase is Phase.COMMITTED:
             return None
         return self._reader()
 

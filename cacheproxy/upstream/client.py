@@ -148,11 +148,23 @@ class ResponseStream:
         self.start, self.size = _extent(response, asked)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes as they come, as large as they have gathered."""
+        """The bytes as they come, as large as they have gathered.
+
+        Those that came before a failure are not lost by it: they need not be fetched again.
+        """
+        content = self._response.content
         with translated(self._transport.config.registry):
-            async for chunk in self._response.content.iter_any():
-                self._transport.received(len(chunk))
-                yield chunk
+            try:
+                async for chunk in content.iter_any():
+                    self._transport.received(len(chunk))
+                    yield chunk
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                # What aiohttp has read and not handed out; its public ways raise by now.
+                rest = content._read_nowait(-1)  # noqa: SLF001
+                if rest:
+                    self._transport.received(len(rest))
+                    yield rest
+                raise
 
 
 def _extent(response: aiohttp.ClientResponse, asked: int) -> tuple[int, int | None]:
