@@ -6,7 +6,7 @@ Each has one contract suite in `tests/contract`, run against every adapter.
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Event
@@ -14,22 +14,6 @@ from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.operation import Query
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Reference, Repository, Tag
-
-
-class Hasher(Protocol):
-    """A hash under way, as hashlib has them."""
-
-    def update(self, chunk: bytes, /) -> None:
-        """Add bytes."""
-        ...
-
-    def hexdigest(self) -> str:
-        """The digest of all bytes so far, in lower-case hex."""
-        ...
-
-    def copy(self) -> Self:
-        """Another hash, of the same bytes so far."""
-        ...
 
 
 class Clock(Protocol):
@@ -134,10 +118,6 @@ class Ingest(Protocol):
 
     def reader(self) -> Readable:
         """Read what has been appended; the caller keeps within `offset`."""
-        ...
-
-    def hasher(self) -> Hasher:
-        """A copy of the hash of what has been appended, to go on with elsewhere."""
         ...
 
 

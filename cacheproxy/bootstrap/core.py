@@ -33,7 +33,7 @@ async def make_core(
     layout.prepare()
     store = FilesystemStore(layout)
     stack.callback(store.close)
-    metadata = HotMetadata(_metadata(settings, layout))
+    metadata = HotMetadata(_metadata(settings, layout), observer)
     stack.push_async_callback(metadata.close)
     tasks = Tasks()
     clients = make_clients(configs, observer, clock, tasks)

@@ -57,8 +57,8 @@ async def serving(
             stack, make_admin_app(Page(metrics.registry), readiness), admin_socket
         )
         pull = await pulling(stack, settings, pull_socket, told, clock or SystemClock())
-        readiness.ready = True
-        stack.callback(setattr, readiness, "ready", False)
+        readiness.begin()
+        stack.callback(readiness.end)
         yield Serving(pull, admin)
 
 

@@ -14,3 +14,14 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, first, number)
+
+
+def stop_when_told(stop: asyncio.Event) -> None:
+    """Set `stop` at any signal, however often it comes.
+
+    For workers: a signal to the whole group, as a terminal or systemd sends it, reaches them
+    twice, once through their supervisor; and it is the supervisor who loses patience.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)

@@ -67,7 +67,7 @@ async def supervise(settings: Settings) -> None:
         await asyncio.gather(*(worker.start() for worker in workers))
         for worker in workers:
             tasks.start(worker.keep_up(), "worker")
-        readiness.ready = True
+        readiness.begin()
         log.info(
             "serving",
             pull=f"{host}:{port}",
@@ -77,7 +77,7 @@ async def supervise(settings: Settings) -> None:
             directory=str(settings.cache.directory),
         )
         await stop.wait()
-        readiness.ready = False
+        readiness.end()
         log.info("draining", seconds=settings.server.drain_timeout)
     log.info("stopped")
 

@@ -49,6 +49,7 @@ def make_config(settings: UpstreamSettings) -> UpstreamConfig:
         proxy=URL(settings.proxy_url) if settings.proxy_url else None,
         max_connections=settings.max_connections,
         connect_timeout=settings.connect_timeout,
+        answer_timeout=settings.answer_timeout,
         idle_timeout=settings.idle_timeout,
     )
 

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 from cacheproxy.bootstrap.listening import bind
 from cacheproxy.bootstrap.serving import pulling
-from cacheproxy.bootstrap.signals import stop_on_signals
+from cacheproxy.bootstrap.signals import stop_when_told
 from cacheproxy.domain.errors import StartError
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.ops import logging
@@ -33,7 +33,7 @@ def work(settings: Settings, supervisor: Connection) -> None:
 
 async def _work(settings: Settings, supervisor: Connection) -> None:
     stop = asyncio.Event()
-    stop_on_signals(stop)
+    stop_when_told(stop)
     async with AsyncExitStack() as stack:
         on = stack.enter_context(bind(settings.server.listen, shared=True))
         metrics = Metrics(tuple(settings.upstreams))

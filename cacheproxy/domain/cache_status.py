@@ -16,6 +16,7 @@ class CacheStatus:
         forward_status: what upstream answered, where it was asked.
         stored: the answer was added to the cache.
         detail: one token that says more, such as `upstream-timeout`.
+        is_revalidated: upstream was asked whether what is here is still so, and it is.
     """
 
     outcome: Outcome
@@ -23,6 +24,7 @@ class CacheStatus:
     forward_status: int | None = None
     stored: bool = False
     detail: str | None = None
+    is_revalidated: bool = False
 
     def field(self, cache: str) -> str:
         """The Cache-Status field's value, for a cache of that name."""
@@ -34,27 +36,30 @@ class CacheStatus:
         return "; ".join(parts)
 
     def _forwarding(self) -> list[str]:
-        match self.outcome:
-            case "hit":
-                return ["hit"]
-            case "stale":
-                # Served although stale: a hit by RFC 9211 §2.1, its ttl says that it is old.
-                return ["hit"]
-            case "miss":
-                forwarding = ["fwd=miss"]
-            case "joined":
-                # Another request was already fetching it (RFC 9211 §2.6).
-                forwarding = ["fwd=miss", "collapsed"]
-            case "bypass":
-                forwarding = ["fwd=bypass"]
-            case "error":
-                # Whether upstream was asked is in the status that it gave, if it did.
-                forwarding = [] if self.forward_status is None else ["fwd=miss"]
-            case never:
-                assert_never(never)
+        if self.outcome in ("hit", "stale") and not self.is_revalidated:
+            # What is served although stale is a hit too (RFC 9211 §2.1); its ttl says so.
+            return ["hit"]
+        forwarding = self._reason()
         if self.forward_status is not None:
             forwarding.append(f"fwd-status={self.forward_status}")
         return [*forwarding, "stored"] if self.stored else forwarding
+
+    def _reason(self) -> list[str]:
+        """Why upstream was asked (RFC 9211 §2.2)."""
+        match self.outcome:
+            case "hit" | "stale":
+                return ["fwd=stale"]
+            case "miss":
+                return ["fwd=miss"]
+            case "joined":
+                # Another request was already fetching it (RFC 9211 §2.6).
+                return ["fwd=miss", "collapsed"]
+            case "bypass":
+                return ["fwd=bypass"]
+            case "error":
+                return [] if self.forward_status is None else ["fwd=miss"]
+            case never:
+                assert_never(never)
 
 
 HIT = CacheStatus("hit")

@@ -2,17 +2,26 @@
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from cacheproxy.domain.errors import DigestInvalid
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 # digest    ::= algorithm ":" encoded
 # The two algorithms are those that the image spec registers and hashlib computes. A digest
 # of another one is grammatical, but a cache that cannot verify it must not keep it.
 _GRAMMAR = re.compile(r"(?P<algorithm>sha256):[a-f0-9]{64}|(?P<other>sha512):[a-f0-9]{128}")
+
+
+class Hasher(Protocol):
+    """A hash under way, as hashlib has them."""
+
+    def update(self, chunk: bytes, /) -> None:
+        """Add bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """The digest of all bytes so far, in lower-case hex."""
+        ...
 
 
 class Digest(str):
@@ -49,7 +58,7 @@ class Digest(str):
         """The lower-case hex digits."""
         return self.partition(":")[2]
 
-    def hasher(self) -> "_Hash":
+    def hasher(self) -> Hasher:
         """A new hash of this digest's algorithm."""
         return hashlib.new(self.algorithm)
 

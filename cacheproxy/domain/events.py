@@ -117,10 +117,25 @@ class FillEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataFailed:
+    """The metadata store refused to write; what it was to keep is lost with the process."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unexpected:
     """Something went wrong that no error of ours describes: a mistake in this program."""
 
     error: BaseException
 
 
-Event = Unexpected | Responded | UpstreamAnswered | UpstreamReceived | FillStarted | FillEnded
+Event = (
+    Unexpected
+    | MetadataFailed
+    | Responded
+    | UpstreamAnswered
+    | UpstreamReceived
+    | FillStarted
+    | FillEnded
+)

@@ -68,10 +68,11 @@ def lifetime(record: TagRecord, policy: TagPolicy) -> float:
 def ttl(record: TagRecord, policy: TagPolicy, now: float) -> float:
     """Seconds for which a record stays fresh; negative when it is stale.
 
-    A record from the future (the clock was set back) counts as checked now: it must not
-    stay fresh for longer than the policy says.
+    A record from the future has just expired: the clock was set back since, and how long ago
+    it was checked nobody knows.
     """
-    return lifetime(record, policy) - max(0.0, now - record.checked_at)
+    age = now - record.checked_at
+    return lifetime(record, policy) - age if age >= 0 else 0.0
 
 
 def judge(record: TagRecord, policy: TagPolicy, now: float) -> Freshness:

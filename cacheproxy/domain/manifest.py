@@ -79,8 +79,8 @@ def _media_type(document: dict[str, Any], sent: str | None) -> str:
     if is_index and ("layers" in document or "config" in document):
         raise ManifestInvalid("the manifest is both an index and an image")
     stated = document.get("mediaType")
-    if stated is not None and not isinstance(stated, str):
-        raise ManifestInvalid("the manifest's mediaType is not a string")
+    if stated is not None and not (isinstance(stated, str) and media_types.is_valid(stated)):
+        raise ManifestInvalid("the manifest's mediaType is no media type")
     known = media_types.INDEXES if is_index else media_types.MANIFESTS
     opposite = media_types.MANIFESTS if is_index else media_types.INDEXES
     if stated in opposite or sent in opposite:

@@ -1,5 +1,7 @@
 """Media types of manifests (OCI image spec, Docker image manifest v2)."""
 
+import re
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_ARTIFACT_MANIFEST = "application/vnd.oci.artifact.manifest.v1+json"
@@ -15,6 +17,17 @@ MANIFESTS = frozenset({OCI_MANIFEST, OCI_ARTIFACT_MANIFEST, DOCKER_MANIFEST})
 ACCEPT = ", ".join(
     (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST, "*/*;q=0.1")
 )
+
+
+# type-name "/" subtype-name of RFC 6838 §4.2.
+_VALID = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+)
+
+
+def is_valid(text: str) -> bool:
+    """Whether `text` can be sent as a Content-Type."""
+    return _VALID.fullmatch(text) is not None
 
 
 def essence(content_type: str | None) -> str | None:

@@ -24,6 +24,7 @@ class StallGuard:
         self._seconds = seconds
         self._written = 0
         self._taken = 0
+        self._wrote_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -42,6 +43,7 @@ class StallGuard:
     def writes(self, count: int) -> None:
         """Say that so many bytes are about to be written."""
         self._written += count
+        self._wrote_at = asyncio.get_running_loop().time()
 
     def _again(self) -> None:
         if self._transport is not None:
@@ -53,7 +55,8 @@ class StallGuard:
             return
         waiting = self._transport.get_write_buffer_size()
         taken = self._written - waiting
-        if waiting > 0 and taken == self._taken:
+        since = asyncio.get_running_loop().time() - self._wrote_at
+        if waiting > 0 and taken == self._taken and since >= self._seconds:
             self._transport.abort()
             return
         self._taken = taken

@@ -18,8 +18,10 @@ def matches(if_none_match: str | None, digest: Digest) -> bool:
     """
     if if_none_match is None:
         return False
+    if if_none_match.strip() == "*":
+        return True
     tags = (tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(","))
-    return any(tag in ("*", digest) for tag in tags)
+    return digest in tags
 
 
 def wanted_range(

@@ -6,6 +6,7 @@ whoever can write the file could run code through it (CVE-2025-69872).
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import diskcache
 import msgspec
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import DigestInvalid, StartError
+from cacheproxy.domain.errors import DigestInvalid, StartError, StorageError
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Repository, Tag
@@ -66,8 +67,9 @@ class EmbeddedMetadata:
         except Exception as error:
             self._executor.shutdown()
             raise StartError(
-                f"the metadata in {path} cannot be opened: {error}; if it is damaged, remove "
-                "that directory: blobs are kept, and the rest is learnt again from upstream"
+                f"the metadata in {path} cannot be opened: {error}; make room if its volume is "
+                "full. If it is damaged, remove that directory: blobs are kept, and the rest is "
+                "learnt again from upstream"
             ) from error
 
     async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
@@ -110,7 +112,12 @@ class EmbeddedMetadata:
         self._executor.shutdown()
 
     async def _read(self, key: str, kind: type[T]) -> T | None:
-        return _decoded(await self._in_thread(lambda: self._cache.get(key)), kind)
+        try:
+            value = await self._in_thread(lambda: self._cache.get(key))
+        except (StorageError, TypeError):
+            # A store that fails, or a value that we did not write: upstream knows it too.
+            return None
+        return _decoded(value, kind)
 
     async def _write(self, values: Mapping[str, object]) -> None:
         def write() -> None:
@@ -121,7 +128,10 @@ class EmbeddedMetadata:
         await self._in_thread(write)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StorageError(f"the metadata store failed: {error}") from error
 
 
 def _open(path: Path) -> diskcache.Cache:
@@ -143,12 +153,15 @@ def _link_key(repository: Repository, digest: Digest) -> str:
 
 def _encoded(value: object) -> bytes:
     # msgspec takes a subclass of str for a type that it does not know.
-    return msgspec.json.encode(value, enc_hook=str)
+    try:
+        return msgspec.json.encode(value, enc_hook=str)
+    except UnicodeEncodeError as error:
+        raise StorageError(f"a record cannot be written down: {error.reason}") from error
 
 
-def _decoded(value: bytes | None, kind: type[T]) -> T | None:
+def _decoded(value: object, kind: type[T]) -> T | None:
     """A record; one that cannot be read counts as none, since upstream can tell it again."""
-    if value is None:
+    if not isinstance(value, bytes):
         return None
     try:
         return msgspec.json.decode(value, type=kind, dec_hook=_digest)

@@ -17,6 +17,15 @@ class Readiness:
     """
 
     ready: bool = False
+    word: str = "starting"
+
+    def begin(self) -> None:
+        """Pulls may come."""
+        self.ready, self.word = True, "ready"
+
+    def end(self) -> None:
+        """No more pulls, please: shutdown has begun."""
+        self.ready, self.word = False, "draining"
 
 
 def make_admin_app(page: Page, readiness: Readiness) -> web.Application:
@@ -26,12 +35,16 @@ def make_admin_app(page: Page, readiness: Readiness) -> web.Application:
         return _status(200, "ok")
 
     async def readyz(_: web.Request) -> web.Response:
-        return _status(200, "ready") if readiness.ready else _status(503, "draining")
+        return _status(200 if readiness.ready else 503, readiness.word)
 
     async def show(_: web.Request) -> web.Response:
         return web.Response(body=page.render(), headers={"Content-Type": CONTENT_TYPE})
 
+    async def sign(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "cacheproxy"  # and not of which versions it is made
+
     app = web.Application()
+    app.on_response_prepare.append(sign)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show)

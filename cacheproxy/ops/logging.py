@@ -10,7 +10,14 @@ from typing import Any, Literal, TextIO
 import msgspec
 import structlog
 
-from cacheproxy.domain.events import Event, FillEnded, Responded, Unexpected, UpstreamAnswered
+from cacheproxy.domain.events import (
+    Event,
+    FillEnded,
+    MetadataFailed,
+    Responded,
+    Unexpected,
+    UpstreamAnswered,
+)
 
 Level = Literal["debug", "info", "warning", "error"]
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -41,6 +48,11 @@ def configure(level: Level, log_format: Literal["json", "console"], stream: Text
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
+    )
+    # Requests that are no HTTP: any client can send one, so it is worth no traceback, and no
+    # line but for those who look for it.
+    logging.getLogger("aiohttp.server").setLevel(
+        logging.DEBUG if level == "debug" else logging.CRITICAL
     )
     # aiohttp and asyncio speak here: warnings of theirs are worth a line, their chatter is not.
     logging.basicConfig(level=max(_LEVELS[level], logging.WARNING), handlers=[handler], force=True)
@@ -95,6 +107,8 @@ class EventLog:
                     status=status,
                     seconds=round(seconds, 4),
                 )
+            case MetadataFailed(error):
+                self._log.warning("metadata not written", error=error)
             case Unexpected(error):
                 self._log.error("unexpected error", exc_info=error)
             case _:

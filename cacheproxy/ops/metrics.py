@@ -138,7 +138,7 @@ class Metrics:
         requests.inc()
         first_byte.observe(event.first_byte)
         duration.observe(event.duration)
-        if asked.registry and event.body_bytes:
+        if event.source != "none" and event.body_bytes:
             self._served_bytes.labels(asked.registry, event.source).inc(event.body_bytes)
 
     def _of_requests(

@@ -50,9 +50,7 @@ class Blobs:
             stored.close()  # it landed while we looked: look again, now that it is here
             return await self.pull(remote, asked, head=head)
         if head:
-            known = link if link is not None and link.size is not None else None
-            known = known or await self._confirmed(remote, digest)
-            return BlobAnswer(digest, known.size, None, CacheStatus("hit", detail="size"), "none")
+            return await self._head(remote, digest, link)
         return await self._filled(remote, asked, link)
 
     def _is_here(self, digest: Digest) -> bool:
@@ -62,6 +60,14 @@ class Blobs:
         if stored is not None:
             stored.close()
         return stored is not None
+
+    async def _head(self, remote: Remote, digest: Digest, link: Link | None) -> BlobAnswer:
+        """The size alone: a manifest has said it, or upstream does."""
+        if link is not None and link.size is not None:
+            return BlobAnswer(digest, link.size, None, CacheStatus("hit", detail="size"), "none")
+        link = await self._confirmed(remote, digest)
+        status = CacheStatus("miss", forward_status=200)
+        return BlobAnswer(digest, link.size, None, status, "none")
 
     async def _confirmed(self, remote: Remote, digest: Digest) -> Link:
         """That the repository holds the blob, by upstream's word."""

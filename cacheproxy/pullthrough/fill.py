@@ -19,7 +19,7 @@ from cacheproxy.domain.errors import (
 )
 from cacheproxy.domain.events import FillEnded, FillStarted, Unexpected
 from cacheproxy.domain.fill_state import FillState, Phase
-from cacheproxy.ports import BlobStore, Clock, Hasher, Ingest, Observer, Readable
+from cacheproxy.ports import BlobStore, Clock, Ingest, Observer, Readable
 from cacheproxy.pullthrough.download import Download
 from cacheproxy.pullthrough.origin import Origin
 
@@ -58,7 +58,6 @@ class Fill:
         self._state = FillState()
         self._error: CacheproxyError | None = None
         self._reader: Callable[[], Readable] | None = None
-        self._hasher: Hasher | None = None
         self._confirmed = origin.linked
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -151,12 +150,6 @@ class Fill:
             self._raise_if_failed()
         return self._state.readable
 
-    def salvage(self) -> tuple[int, Hasher] | None:
-        """Where to go on without the disk after it refused: the offset, and the hash up to it."""
-        if self._hasher is None or self._state.readable < self._state.received:
-            return None
-        return self._state.received, self._hasher.copy()
-
     # -- its life -----------------------------------------------------------------------
 
     async def _live(self) -> None:
@@ -201,7 +194,7 @@ class Fill:
             await ingest.discard()
             raise
         except StorageError:
-            self._hasher = ingest.hasher()
+            # The room is needed for others; those who follow have the file open still.
             await ingest.discard()
             raise
         # Followers may have the end now; that it gets a name is nothing to wait for.
@@ -244,7 +237,8 @@ class Fill:
             stored.close()
             self._land(stored.size)
         elif self._state.phase is Phase.STREAMING:
-            raise UpstreamUnavailable("another worker's download turned out to be wrong")
+            # Its disk was full, or its bytes were wrong: who goes on without it finds out.
+            raise StorageError("another worker has given this download up")
 
     def _land(self, size: int) -> None:
         """It is in the store."""

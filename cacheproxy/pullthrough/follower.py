@@ -1,5 +1,6 @@
 """One reader of a fill."""
 
+import asyncio
 from contextlib import ExitStack
 
 from cacheproxy.domain.errors import StorageError
@@ -7,6 +8,8 @@ from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Readable
 from cacheproxy.pullthrough.fill import Fill
 from cacheproxy.pullthrough.relay import Relay
+
+_REHASH_STEP = 1024 * 1024
 
 
 class Follower:
@@ -47,10 +50,18 @@ class Follower:
         return await self._file.read(offset, min(length, readable - offset))
 
     async def _without_disk(self, offset: int, length: int) -> bytes:
-        """A full disk is not the client's error."""
-        left = self._fill.salvage()
-        if left is None or left[0] != offset:
-            raise StorageError("the disk refused the end of a download")
-        start, hasher = left
-        self._relay = Relay(self._fill.origin, start, self._fill.state.size, hasher, self._tasks)
+        """Go on from upstream: a full disk is not the client's error.
+
+        What this reader has passed on is hashed again, from the file that it still has open,
+        so that the end is held back here too until the whole is verified.
+        """
+        origin = self._fill.origin
+        hasher, done = origin.digest.hasher(), 0
+        while done < offset:
+            chunk = await self._file.read(done, min(_REHASH_STEP, offset - done))
+            if not chunk:
+                raise StorageError("what was passed on can no longer be read")
+            await asyncio.to_thread(hasher.update, chunk)
+            done += len(chunk)
+        self._relay = Relay(origin, offset, self._fill.state.size, hasher, self._tasks)
         return await self._relay.read(offset, length)

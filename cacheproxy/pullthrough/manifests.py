@@ -125,10 +125,12 @@ class Manifests:
     async def _by_head(
         self, remote: Remote, now: ManifestHead, digest: Digest, *, head: bool
     ) -> ManifestAnswer:
-        forwarded = CacheStatus("hit", ttl=remote.tags.fresh_for, detail="revalidated")
         if head and now.size is not None and now.media_type is not None:
-            return ManifestAnswer(digest, now.media_type, now.size, None, forwarded, "none")
-        return await self._named(remote, digest, forwarded)
+            status = CacheStatus("miss", ttl=remote.tags.fresh_for, forward_status=200)
+            return ManifestAnswer(digest, now.media_type, now.size, None, status, "none")
+        left = remote.tags.fresh_for
+        status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
+        return await self._named(remote, digest, status)
 
     def _revalidate_behind(self, remote: Remote, tag: Tag, record: TagRecord) -> None:
         """Ask upstream while the client already has its answer; a failure changes nothing."""

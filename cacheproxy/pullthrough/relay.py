@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import aclosing
 
+from cacheproxy.domain.digest import Hasher
 from cacheproxy.domain.errors import CacheproxyError, DigestMismatch, UpstreamUnavailable
 from cacheproxy.domain.fill_state import HOLD_BACK
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ports import Hasher
 from cacheproxy.pullthrough.origin import Origin
 
 # Chunks that may wait for the client; upstream waits when there are more.

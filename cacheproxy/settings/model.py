@@ -235,7 +235,8 @@ class UpstreamSettings:
         token_realms: further hosts that credentials may be sent to for a token.
         max_connections: at once.
         connect_timeout: for the connection and its TLS handshake.
-        idle_timeout: an answer that brings no byte for so long is given up.
+        answer_timeout: for the head of an answer; all of it but for blobs, twice as long.
+        idle_timeout: a blob that brings no byte for so long is given up.
         retries: how often in a row a download that breaks is taken up again.
     """
 
@@ -259,6 +260,7 @@ class UpstreamSettings:
     token_realms: tuple[_Host, ...] = ()
     max_connections: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 32
     connect_timeout: _Timeout = 5.0
+    answer_timeout: _Timeout = 10.0
     idle_timeout: _Timeout = 30.0
     retries: Annotated[int, PlainValidator(reading.whole(0, 100))] = 5
 

@@ -14,7 +14,7 @@ from cacheproxy.storage.growing import GrowingFile, watch
 from cacheproxy.storage.ingest import FileIngest, Place, finished, open_ingest
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.leftovers import sweep
-from cacheproxy.storage.reading import FileReader
+from cacheproxy.storage.reading import READ_ONLY, FileReader
 
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
 # default pool of the loop is not for this, since name resolution waits there.
@@ -50,9 +50,7 @@ class FilesystemStore:
     def open(self, digest: Digest) -> FileReader | None:
         """The blob; None where it is not here, or is no regular file."""
         try:
-            descriptor = os.open(
-                self._layout.blob(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            )
+            descriptor = os.open(self._layout.blob(digest), READ_ONLY)
         except OSError:
             return None
         status = os.fstat(descriptor)
@@ -75,7 +73,9 @@ class FilesystemStore:
 
     async def keep_document(self, digest: Digest, content: bytes) -> None:
         """Store a small blob that was verified already."""
-        if self._layout.holds(digest):
+        known = self.open(digest)
+        if known is not None:
+            known.close()
             return
         async with self.ingest(digest) as ingest:
             if ingest is None:

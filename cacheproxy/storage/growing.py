@@ -3,8 +3,9 @@
 import os
 from concurrent.futures import Executor
 from pathlib import Path
+from stat import S_ISREG
 
-from cacheproxy.storage.reading import FileReader
+from cacheproxy.storage.reading import READ_ONLY, FileReader
 
 
 class GrowingFile:
@@ -43,7 +44,10 @@ class GrowingFile:
 def watch(path: Path, executor: Executor) -> GrowingFile | None:
     """The ingest file at `path`; None where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, READ_ONLY)
     except OSError:
+        return None
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         return None
     return GrowingFile(path, descriptor, executor)

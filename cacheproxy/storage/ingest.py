@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
-from cacheproxy.ports import Hasher
 from cacheproxy.storage.reading import FileReader
 
 T = TypeVar("T")
@@ -32,6 +31,7 @@ class FileIngest:
         self._descriptor = descriptor
         self._executor = executor
         self._hasher = place.digest.hasher()
+        self._is_committed = False
 
     async def append(self, chunk: bytes) -> None:
         """Write and hash in a thread; the loop goes on reading from upstream meanwhile."""
@@ -52,6 +52,7 @@ class FileIngest:
     async def commit(self) -> None:
         """Make the blob visible: its bytes on disk first, then its name."""
         await self._off_loop(self._commit)
+        self._is_committed = True
 
     async def discard(self) -> None:
         """Forget the bytes."""
@@ -61,15 +62,16 @@ class FileIngest:
         """Read what has been appended, through a descriptor of the reader's own."""
         return FileReader(os.dup(self._descriptor), self.offset, self._executor)
 
-    def hasher(self) -> Hasher:
-        """A copy of the hash so far."""
-        return self._hasher.copy()
-
     def close(self) -> None:
         """Give back the file and its lock; an empty leftover is of use to nobody."""
-        if self.offset == 0:
-            self._place.ingest.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        try:
+            if self.offset == 0 and not self._is_committed:
+                self._place.ingest.unlink(missing_ok=True)
+            # By hand: a lock goes with the last descriptor of an opening of the file, and
+            # readers have duplicates of this one.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(self._descriptor)
 
     def rehash(self) -> None:
         """Take up what an earlier attempt left: its bytes count only once hashed again."""
@@ -128,6 +130,8 @@ async def finished(executor: Executor, work: Callable[[], T]) -> T:
             cancelled = True
     task = asyncio.current_task()
     if cancelled and task is not None:
+        # Taken back and made again, so that whoever counts them (asyncio.timeout) counts one.
+        task.uncancel()
         task.cancel()
     return future.result()
 

@@ -27,10 +27,6 @@ class Layout:
         algorithm, _, encoded = digest.partition(":")
         return f"{self.root}/blobs/{algorithm}/{encoded[:2]}/{encoded}"
 
-    def holds(self, digest: Digest) -> bool:
-        """Whether there is something of a committed blob's name."""
-        return os.path.lexists(self.blob(digest))
-
     def ingest(self, digest: Digest) -> Path:
         """Of a blob in flight."""
         return self.root / "ingest" / f"{digest.algorithm}-{digest.encoded}"

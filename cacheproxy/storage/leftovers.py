@@ -1,9 +1,12 @@
 """Partial downloads that nobody took up again."""
 
+import contextlib
 import fcntl
 import os
 import time
 from pathlib import Path
+
+from cacheproxy.storage.reading import READ_ONLY
 
 
 def sweep(directory: Path, keep_seconds: float) -> int:
@@ -16,21 +19,19 @@ def sweep(directory: Path, keep_seconds: float) -> int:
     # The system's clock, since it is what the file system dates by.
     oldest = time.time() - keep_seconds
     for path in list(directory.iterdir()):
-        if path.lstat().st_mtime <= oldest and _remove_unlocked(path):
-            removed += 1
+        with contextlib.suppress(OSError):  # gone by now, or taken up again, or no file
+            if path.lstat().st_mtime <= oldest:
+                removed += _remove_unlocked(path)
     return removed
 
 
-def _remove_unlocked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
+def _remove_unlocked(path: Path) -> int:
+    descriptor = os.open(path, READ_ONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(descriptor), path.lstat()):
+            return 0  # of another download by now
         path.unlink()
-    except OSError:
-        return False
     finally:
         os.close(descriptor)
-    return True
+    return 1

@@ -10,6 +10,10 @@ from cacheproxy.domain.errors import StorageError
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 
+# O_NONBLOCK: somebody may have put a FIFO there, and opening one waits for its writer.
+READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
 class FileReader:
     """An open file, read at offsets (`Readable`).
 
@@ -46,17 +50,13 @@ class FileReader:
         cached = self.try_read(offset, length)
         if cached is not None:
             return cached
-        loop = asyncio.get_running_loop()
-        # A descriptor of its own: should the reader be closed while the thread reads, the
-        # number could belong to another file by then.
-        duplicate = os.dup(self._descriptor)
-        return await loop.run_in_executor(self._executor, _read_once, duplicate, offset, length)
-
-
-def _read_once(descriptor: int, offset: int, length: int) -> bytes:
-    try:
-        return os.pread(descriptor, length, offset)
-    except OSError as error:
-        raise StorageError(f"the disk could not be read: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
+        try:
+            # A descriptor of its own: should the reader be closed while the thread reads,
+            # the number could belong to another file by then.
+            duplicate = os.dup(self._descriptor)
+            reading = self._executor.submit(os.pread, duplicate, length, offset)
+            # Also when it is cancelled before any thread has begun it.
+            reading.add_done_callback(lambda _: os.close(duplicate))
+            return await asyncio.wrap_future(reading)
+        except OSError as error:
+            raise StorageError(f"the disk could not be read: {error.strerror}") from error

@@ -68,12 +68,12 @@ def retry_after(field: str | None, now: float) -> float | None:
         return None
     try:
         number = float(field)
+        seconds = number - now if number > _EPOCH else number
     except ValueError:
         try:
-            number = email.utils.parsedate_to_datetime(field).timestamp()
+            seconds = email.utils.parsedate_to_datetime(field).timestamp() - now
         except (ValueError, OverflowError):
             return None
-    seconds = number - now if number > _EPOCH else number
     # Written so that NaN ends as 0 too.
     return min(seconds, _LONGEST_WAIT) if seconds > 0 else 0.0
 

@@ -18,7 +18,7 @@ from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock
 from cacheproxy.upstream.challenge import Basic, Bearer, Challenge
 from cacheproxy.upstream.tokens import Token, parse_token
-from cacheproxy.upstream.trust import realm_may_have_credentials
+from cacheproxy.upstream.trust import may_follow, realm_may_have_credentials
 
 # The specification's default, for answers that name no lifetime.
 _DEFAULT_SECONDS = 60.0
@@ -137,13 +137,25 @@ class Authorizer:
         return token.authorization
 
     async def _fetch(self, bearer: Bearer, scope: str, key: str) -> Token:
-        realm = URL(bearer.realm)
+        realm = self._realm(bearer)
         body = await self._server.fetch(_token_url(realm, bearer, scope), self._basic_for(realm))
         value, seconds = parse_token(body)
         lifetime = _DEFAULT_SECONDS if seconds is None else seconds
         token = Token(f"Bearer {value}", self._clock.monotonic() + lifetime * _RENEW_AT)
         await self._tokens.set(key, token, lifetime)
         return token
+
+    def _realm(self, bearer: Bearer) -> URL:
+        """The token server; upstream names it, so it is trusted no more than a redirect."""
+        try:
+            realm = URL(bearer.realm)
+        except ValueError as error:
+            raise UpstreamUnavailable("upstream names a token server that is no URL") from error
+        if not may_follow(realm, self._upstream):
+            raise UpstreamUnavailable(
+                f"upstream sends for tokens to {realm.host}, where we do not go"
+            )
+        return realm
 
     def _basic_for(self, realm: URL) -> str | None:
         if self._login is None:
@@ -163,6 +175,4 @@ def _key(bearer: Bearer, scope: str) -> str:
 
 def _token_url(realm: URL, bearer: Bearer, scope: str) -> URL:
     parameters = {"service": bearer.service} if bearer.service else {}
-    if realm.scheme not in ("http", "https") or not realm.host:
-        raise UpstreamUnavailable("upstream names a token server that is no URL")
     return realm.update_query({**parameters, "scope": scope})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 # challenge = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
 # Real registries leave out the quotes, and put several challenges into one field.
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105  # RFC 9110 `token`, no secret
-_PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]*))')
+_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]*))')
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?:\s+|$|(?=,))")
 _FIELD_LIMIT = 8192
 

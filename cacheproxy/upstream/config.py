@@ -23,7 +23,8 @@ class UpstreamConfig:
         proxy: an HTTP proxy on the way to it.
         max_connections: at once, for blobs; as many again for everything else.
         connect_timeout: seconds until a connection stands.
-        idle_timeout: seconds without a byte, from the request on.
+        answer_timeout: seconds until an answer's head; all of a small answer, twice as long.
+        idle_timeout: seconds without a byte within a blob.
     """
 
     registry: str
@@ -34,6 +35,7 @@ class UpstreamConfig:
     proxy: URL | None = None
     max_connections: int = 32
     connect_timeout: float = 5.0
+    answer_timeout: float = 10.0
     idle_timeout: float = 30.0
 
 

@@ -42,7 +42,7 @@ def parse_token(body: bytes) -> tuple[str, float | None]:
     """
     try:
         answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UpstreamUnavailable("the token server's answer is not understood") from error
     value = answer.token or answer.access_token or ""
     if _TOKEN68.fullmatch(value) is None:

@@ -1,5 +1,6 @@
 """One request to an upstream: credentials, redirects by hand, and the answer or our error."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,6 @@ _HOPS = 5
 _FIELD_SIZE = 32 * 1024
 _READ_BUFFER = 512 * 1024
 _TOKEN_ANSWER = 256 * 1024
-# For all but blobs: an answer that trickles must not hold a pull for ever.
-_SMALL_ANSWER_SECONDS = 60.0
 _HEADERS = {
     # Ours must be the bytes that the digest names, whatever a server would like to compress.
     "Accept-Encoding": "identity",
@@ -68,7 +67,8 @@ class Transport:
         self._observer = observer
         self._clock = clock
         self._bulk = _session(config, total=None)
-        self._small = _session(config, total=_SMALL_ANSWER_SECONDS)
+        # An answer that trickles must not hold a pull for ever; a blob may take its time.
+        self._small = _session(config, total=2 * config.answer_timeout)
         self._authorizer = Authorizer(
             config.url,
             config.login,
@@ -162,13 +162,14 @@ class Transport:
         begun, status, left = self._clock.monotonic(), None, None
         try:
             with translated(self.config.registry):
-                response = await session.request(
-                    ask.method,
-                    ask.url,
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=self.config.proxy,
-                )
+                async with asyncio.timeout(self.config.answer_timeout):
+                    response = await session.request(
+                        ask.method,
+                        ask.url,
+                        headers=headers,
+                        allow_redirects=False,
+                        proxy=self.config.proxy,
+                    )
             status, left = response.status, ratelimit_remaining(response.headers)
             return response
         finally:

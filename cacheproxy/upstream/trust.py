@@ -4,6 +4,7 @@ Both are named by upstream, or by whoever sits in between; so neither is believe
 """
 
 import ipaddress
+import socket
 from functools import cache
 
 from publicsuffixlist import PublicSuffixList
@@ -17,10 +18,10 @@ def realm_may_have_credentials(realm: URL, upstream: URL, allowed: frozenset[str
     `registry-1.docker.io`), or be allowed by name; and it must be https, unless the upstream
     itself is not.
     """
-    host = (realm.host or "").lower()
-    if not host or realm.user is not None or not _as_secure(realm, upstream):
+    host = _host(realm)
+    if not host or not _is_plain(realm) or not _as_secure(realm, upstream):
         return False
-    return host in allowed or _same_site(host, (upstream.host or "").lower())
+    return host in allowed or _same_site(host, _host(upstream))
 
 
 def may_follow(location: URL, upstream: URL) -> bool:
@@ -29,11 +30,20 @@ def may_follow(location: URL, upstream: URL) -> bool:
     Never to something less secure, and never to an address literal that only this machine
     or its link can reach, unless the upstream is such an address itself.
     """
-    host = (location.host or "").lower()
-    if not host or location.scheme not in ("http", "https") or not _as_secure(location, upstream):
+    host, upstream_host = _host(location), _host(upstream)
+    if not host or not _is_plain(location) or not _as_secure(location, upstream):
         return False
-    upstream_host = (upstream.host or "").lower()
     return host == upstream_host or not _is_local(host) or _is_local(upstream_host)
+
+
+def _host(url: URL) -> str:
+    """The host as resolvers compare it."""
+    return (url.host or "").lower().rstrip(".")
+
+
+def _is_plain(url: URL) -> bool:
+    """Nothing but a place to go to."""
+    return url.user is None and url.password is None and not url.fragment
 
 
 def _as_secure(url: URL, upstream: URL) -> bool:
@@ -60,6 +70,11 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
+        pass
+    try:
+        # What resolvers take for an address too: 127.1, 2130706433, 0x7f.1.
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
         return None
 
 

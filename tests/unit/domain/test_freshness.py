@@ -1,0 +1,122 @@
+import pytest
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    ContentInvalid,
+    Denied,
+    DigestMismatch,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    RepositoryUnknown,
+    StorageError,
+    UpstreamLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from cacheproxy.domain.freshness import (
+    Freshness,
+    TagPolicy,
+    TagRecord,
+    judge,
+    lifetime,
+    survives,
+    ttl,
+)
+
+_POLICY = TagPolicy(fresh_for=60, stale_while_revalidate=30, stale_if_error=1000, not_found_for=10)
+_FOUND = TagRecord(Digest.of(b""), checked_at=5000.0)
+_MISSING = TagRecord(None, checked_at=5000.0)
+_OUTAGE = UpstreamUnavailable("down")
+
+
+@pytest.mark.parametrize(
+    ("record", "age", "expected"),
+    [
+        pytest.param(_FOUND, 0, Freshness.FRESH, id="just checked"),
+        pytest.param(_FOUND, 59.9, Freshness.FRESH, id="a moment before the end"),
+        pytest.param(_FOUND, 60, Freshness.REVALIDATE_BEHIND, id="at the end"),
+        pytest.param(_FOUND, 89.9, Freshness.REVALIDATE_BEHIND, id="while revalidating"),
+        pytest.param(_FOUND, 90, Freshness.REVALIDATE, id="after that"),
+        pytest.param(_FOUND, 1e9, Freshness.REVALIDATE, id="decades later"),
+        pytest.param(_MISSING, 9.9, Freshness.FRESH, id="not found a moment ago"),
+        pytest.param(_MISSING, 10, Freshness.REVALIDATE, id="not found a while ago"),
+        pytest.param(_MISSING, 15, Freshness.REVALIDATE, id="never stale while revalidating"),
+        pytest.param(_FOUND, -1, Freshness.FRESH, id="clock set back"),
+    ],
+)
+def test_a_record_ages(record: TagRecord, age: float, expected: Freshness) -> None:
+    """A record is fresh, then served while it is checked, then checked first."""
+    assert judge(record, _POLICY, record.checked_at + age) is expected
+
+
+@pytest.mark.parametrize(
+    ("age", "left"),
+    [(0, 60), (25, 35), (60, 0), (100, -40), (-1, 60), (-1e9, 60)],
+)
+def test_the_ttl_counts_down_and_never_exceeds_the_policy(age: float, left: float) -> None:
+    """What is left is the lifetime less the age; a clock that was set back adds nothing to it."""
+    assert ttl(_FOUND, _POLICY, _FOUND.checked_at + age) == left
+
+
+def test_a_missing_tag_has_a_lifetime_of_its_own() -> None:
+    """That there is no such tag is believed for another time than what there is."""
+    assert (lifetime(_FOUND, _POLICY), lifetime(_MISSING, _POLICY)) == (60, 10)
+
+
+def test_nothing_is_fresh_where_the_policy_says_so() -> None:
+    """With all times at zero upstream is asked every time, and nothing outlives an error."""
+    never = TagPolicy(0, 0, 0, not_found_for=0)
+    for record in (_FOUND, _MISSING):
+        assert judge(record, never, record.checked_at) is Freshness.REVALIDATE
+        assert judge(record, never, record.checked_at - 1) is Freshness.REVALIDATE
+    assert not survives(_FOUND, never, _FOUND.checked_at, _OUTAGE)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(UpstreamUnavailable("x"), True, id="unavailable"),
+        pytest.param(UpstreamTimeout("x"), True, id="timeout"),
+        pytest.param(UpstreamLimited("x", 5), True, id="limited"),
+        pytest.param(UpstreamRefused("x"), True, id="refused"),
+        pytest.param(ContentInvalid("x"), True, id="nonsense"),
+        pytest.param(DigestMismatch("x"), True, id="wrong bytes"),
+        pytest.param(ManifestInvalid("x"), True, id="no manifest"),
+        pytest.param(Denied("x"), False, id="denied"),
+        pytest.param(StorageError("x"), False, id="our disk"),
+        pytest.param(NameInvalid("x"), False, id="the client's mistake"),
+    ],
+)
+@pytest.mark.parametrize("on_not_found", ["keep", "drop"])
+def test_what_a_record_survives(error: CacheproxyError, expected: bool, on_not_found: str) -> None:
+    """A record outlives upstream's failures, and no refusal."""
+    policy = TagPolicy(on_not_found="keep" if on_not_found == "keep" else "drop")
+    assert survives(_FOUND, policy, _FOUND.checked_at + 3600, error) is expected
+
+
+@pytest.mark.parametrize("error", [ManifestUnknown("x"), RepositoryUnknown("x")])
+def test_a_deleted_tag_is_the_operators_choice(error: CacheproxyError) -> None:
+    """A 404 keeps or drops what is cached, as the policy says."""
+    now = _FOUND.checked_at + 3600
+    assert survives(_FOUND, TagPolicy(on_not_found="keep"), now, error)
+    assert not survives(_FOUND, TagPolicy(on_not_found="drop"), now, error)
+
+
+@pytest.mark.parametrize(
+    ("record", "age", "expected"),
+    [
+        pytest.param(_FOUND, 1059, True, id="within"),
+        pytest.param(_FOUND, 1060, False, id="over"),
+        pytest.param(_FOUND, -1e6, True, id="clock set back"),
+        pytest.param(_MISSING, 0, False, id="nothing to serve"),
+        pytest.param(None, 0, False, id="no record"),
+    ],
+)
+def test_an_outage_is_survived_for_a_time(
+    record: TagRecord | None, age: float, expected: bool
+) -> None:
+    """What there was is served for `stale_if_error` after it was fresh; nothing never is."""
+    assert survives(record, _POLICY, 5000.0 + age, _OUTAGE) is expected

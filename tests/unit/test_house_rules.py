@@ -1,0 +1,140 @@
+"""What the house asks of its code, where no other tool looks."""
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+import cacheproxy
+
+_PACKAGE = Path(cacheproxy.__file__).parent
+_TESTS = Path(__file__).parents[1]
+_MODULES = sorted(_PACKAGE.rglob("*.py"))
+_LONGEST = 400
+# What reads the environment, and how.
+_MAY_READ_ENVIRONMENT = ("settings", "cli")
+_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _shown(path: Path, nodes: Iterable[ast.AST]) -> list[str]:
+    return [f"{path}:{getattr(node, 'lineno', 1)}" for node in nodes]
+
+
+def _public(body: Iterable[ast.stmt]) -> Iterator[_Definition]:
+    """Public classes and functions, and those within public classes; not what functions hide."""
+    for node in body:
+        if isinstance(node, _Definition) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node.body)
+
+
+def _tests(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+            "test_"
+        ):
+            yield node
+
+
+def _reads_environment(tree: ast.Module) -> Iterator[ast.AST]:
+    """Everything that reads it; to set a variable for a library that wants one is no reading."""
+    nodes = list(ast.walk(tree))
+    written = {
+        id(node.value)
+        for node in nodes
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+    }
+    for node in nodes:
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in _ENVIRONMENT:
+                if id(node) not in written:
+                    yield node
+            case ast.ImportFrom(module="os", names=names):
+                if _ENVIRONMENT & {alias.name for alias in names}:
+                    yield node
+
+
+@pytest.fixture(params=_MODULES, ids=lambda path: str(path.relative_to(_PACKAGE.parent)))
+def module(request: pytest.FixtureRequest) -> Path:
+    """Each module of the package."""
+    assert isinstance(request.param, Path)
+    return request.param
+
+
+def test_there_is_something_to_look_at() -> None:
+    """The package and its tests are found."""
+    assert len(_MODULES) > 40
+    assert (_PACKAGE / "domain" / "digest.py") in _MODULES
+    assert Path(__file__) in _TESTS.rglob("test_*.py")
+
+
+def test_the_domain_waits_for_nothing() -> None:
+    """Decisions are synchronous: there is no `async def` in the domain, and no `await`."""
+    waits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    for path in (_PACKAGE / "domain").glob("*.py"):
+        found = [node for node in ast.walk(_tree(path)) if isinstance(node, waits)]
+        assert not _shown(path, found)
+
+
+def test_what_is_public_says_what_it_is(module: Path) -> None:
+    """Every module, public class and public function has a docstring."""
+    tree = _tree(module)
+    assert ast.get_docstring(tree), f"{module}:1"
+    silent = [node for node in _public(tree.body) if not ast.get_docstring(node)]
+    assert not _shown(module, silent)
+
+
+def test_no_module_is_long(module: Path) -> None:
+    """No module has more lines than one can keep in mind."""
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= _LONGEST
+
+
+def test_one_place_reads_the_environment(module: Path) -> None:
+    """The environment is read by the settings and by the command line, and nowhere else."""
+    if module.relative_to(_PACKAGE).parts[0] not in _MAY_READ_ENVIRONMENT:
+        assert not _shown(module, _reads_environment(_tree(module)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(_TESTS.rglob("test_*.py")),
+    ids=lambda path: str(path.relative_to(_TESTS)),
+)
+def test_each_test_says_which_behaviour_it_is_of(path: Path) -> None:
+    """Every test has a docstring, which is the sentence that fails when it does."""
+    silent = [node for node in _tests(_tree(path)) if not ast.get_docstring(node)]
+    assert not _shown(path, silent)
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("import os\nos.environ['A']", 1),
+        ("import os\nos.getenv('A')", 1),
+        ("from os import path, environ", 1),
+        ("from os import path\nenviron = {}\nself.environ", 0),
+        ("import os\nos.environ['A'] = 'b'\ndel os.environ['A']", 0),
+        ("import os\nos.environ['A'] = os.environ['B']", 1),
+    ],
+)
+def test_readers_of_the_environment_are_found(source: str, count: int) -> None:
+    """The rule sees the environment read in whichever way."""
+    assert len(list(_reads_environment(ast.parse(source)))) == count
+
+
+def test_silent_definitions_are_found() -> None:
+    """The rules see what is public at any depth, and every test."""
+    source = (
+        "class A:\n  class B:\n    def c(self): ...\n  def _d(self): ...\nasync def test_e(): ..."
+    )
+    tree = ast.parse(source)
+    assert [node.name for node in _public(tree.body)] == ["A", "B", "c", "test_e"]
+    assert [node.name for node in _tests(tree)] == ["test_e"]

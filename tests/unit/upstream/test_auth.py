@@ -1,0 +1,331 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from yarl import URL
+
+from cacheproxy.domain.errors import CacheproxyError, Denied, UpstreamTimeout, UpstreamUnavailable
+from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.upstream.auth import Authorizer, Login
+from cacheproxy.upstream.challenge import Basic, Bearer
+from tests.support.clock import FakeClock, time_the_loop
+from tests.support.leaks import settle
+
+_UPSTREAM = URL("https://registry.example.com")
+_REALM = "https://auth.example.com/token"
+_BEARER = Bearer(_REALM, "registry.example.com", "repository:from/challenge:pull")
+_SCOPE, _OTHER_SCOPE = "repository:a:pull", "repository:b:pull"
+_LOGIN = Login("user", "pass:word")
+_BASIC = "Basic dXNlcjpwYXNzOndvcmQ="
+
+
+class FakeTokenServer:
+    """A token server (`TokenServer`) that counts its tokens: `t1`, then `t2`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[URL, str | None]] = []
+        self.seconds: float | None = 300
+        self.failure: CacheproxyError | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def fetch(self, url: URL, authorization: str | None) -> bytes:
+        """The next token."""
+        self.asked.append((url, authorization))
+        await self.open.wait()
+        if self.failure is not None:
+            raise self.failure
+        answer: dict[str, object] = {"token": f"t{len(self.asked)}"}
+        if self.seconds is not None:
+            answer["expires_in"] = self.seconds
+        return json.dumps(answer).encode()
+
+
+Make = Callable[..., Authorizer]
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
+    time_the_loop(made, monkeypatch)
+    return made
+
+
+@pytest.fixture
+async def server() -> FakeTokenServer:
+    return FakeTokenServer()
+
+
+@pytest.fixture
+async def make(clock: FakeClock, server: FakeTokenServer) -> AsyncIterator[Make]:
+    """Makes authorizers for the upstream."""
+    tasks, made = Tasks(), list[Authorizer]()
+
+    def make_one(login: Login | None = None, realms: frozenset[str] = frozenset()) -> Authorizer:
+        made.append(Authorizer(_UPSTREAM, login, realms, server, tasks=tasks, clock=clock))
+        return made[-1]
+
+    yield make_one
+    for authorizer in made:
+        await authorizer.close()
+    await tasks.close()
+
+
+async def test_nothing_is_sent_before_it_is_asked_for(make: Make, server: FakeTokenServer) -> None:
+    """Before the first challenge requests go out without credentials, whoever we are."""
+    assert await make().current(_SCOPE) is None
+    assert await make(_LOGIN).current(_SCOPE) is None
+    assert server.asked == []
+
+
+async def test_a_challenge_is_answered_with_a_token(make: Make, server: FakeTokenServer) -> None:
+    """The token is fetched for our scope and upstream's service, and used from then on."""
+    authorizer = make()
+    assert await authorizer.answer([_BEARER], _SCOPE, None) == "Bearer t1"
+    assert await authorizer.current(_SCOPE) == "Bearer t1"
+    ((url, authorization),) = server.asked
+    assert authorization is None
+    assert url.with_query(None) == URL(_REALM)
+    assert dict(url.query) == {"service": "registry.example.com", "scope": _SCOPE}
+
+
+async def test_the_realm_keeps_its_own_query(make: Make, server: FakeTokenServer) -> None:
+    """A realm with a query of its own is asked with that, and a service that is none with none."""
+    await make().answer([Bearer(_REALM + "?account=x", "", "")], _SCOPE, None)
+    assert dict(server.asked[0][0].query) == {"account": "x", "scope": _SCOPE}
+
+
+async def test_credentials_go_to_the_token_server(make: Make, server: FakeTokenServer) -> None:
+    """With a login the token is fetched with it, and the registry gets the token alone."""
+    assert await make(_LOGIN).answer([_BEARER], _SCOPE, None) == "Bearer t1"
+    assert server.asked[0][1] == _BASIC
+
+
+async def test_each_scope_has_its_own_token(make: Make, server: FakeTokenServer) -> None:
+    """A token for one repository is not sent for another."""
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    assert await authorizer.current(_OTHER_SCOPE) == "Bearer t2"
+    assert await authorizer.current(_SCOPE) == "Bearer t1"
+    assert [url.query["scope"] for url, _ in server.asked] == [_SCOPE, _OTHER_SCOPE]
+
+
+async def test_fifty_who_wait_fetch_one_token(make: Make, server: FakeTokenServer) -> None:
+    """However many requests are challenged at once, one token is fetched for all of them."""
+    authorizer = make()
+    server.open.clear()
+    async with asyncio.TaskGroup() as group:
+        waiters = [group.create_task(authorizer.answer([_BEARER], _SCOPE, None)) for _ in range(50)]
+        await settle()
+        assert len(server.asked) == 1
+        server.open.set()
+    assert {waiter.result() for waiter in waiters} == {"Bearer t1"}
+
+
+async def test_a_failure_is_one_for_all_who_wait(make: Make, server: FakeTokenServer) -> None:
+    """A token server that fails is asked once by fifty, and again by the next one."""
+    authorizer = make()
+    server.failure = UpstreamTimeout("slow")
+    server.open.clear()
+    joins = (authorizer.answer([_BEARER], _SCOPE, None) for _ in range(50))
+    waiting = asyncio.gather(*joins, return_exceptions=True)
+    await settle()
+    server.open.set()
+    assert {type(outcome) for outcome in await waiting} == {UpstreamTimeout}
+    assert len(server.asked) == 1
+    server.failure = None
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "renewed_after"),
+    [
+        pytest.param(300, 240, id="five minutes"),
+        pytest.param(60, 48, id="a minute"),
+        pytest.param(None, 48, id="no word of it: a minute"),
+        pytest.param(10**9, 69_120, id="for ever: a day"),
+    ],
+)
+async def test_a_token_is_renewed_before_it_ends(
+    make: Make,
+    server: FakeTokenServer,
+    clock: FakeClock,
+    seconds: float | None,
+    renewed_after: float,
+) -> None:
+    """A token is used for four fifths of its life, and renewed then."""
+    server.seconds = seconds
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    clock.advance(renewed_after - 0.5)
+    await settle()
+    assert await authorizer.current(_SCOPE) == "Bearer t1"
+    clock.advance(1.0)
+    await settle()
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+
+
+async def test_a_token_without_a_life_is_used_once(make: Make, server: FakeTokenServer) -> None:
+    """A token that is over at once is good for the request that it was fetched for."""
+    server.seconds = 0
+    authorizer = make()
+    assert await authorizer.answer([_BEARER], _SCOPE, None) == "Bearer t1"
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+
+
+async def test_the_time_of_day_has_no_say(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """A clock that is set back neither keeps a token beyond its life nor ends it early."""
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    clock.set_back(1_000_000)
+    assert await authorizer.current(_SCOPE) == "Bearer t1"
+    clock.advance(241)
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+
+
+async def test_a_refused_token_is_dropped_once(make: Make, server: FakeTokenServer) -> None:
+    """Of many whose token is refused at once the first has it fetched anew, and all get that."""
+    authorizer = make()
+    old = await authorizer.answer([_BEARER], _SCOPE, None)
+    renewed = [await authorizer.answer([_BEARER], _SCOPE, old) for _ in range(10)]
+    assert renewed == ["Bearer t2"] * 10
+    assert len(server.asked) == 2
+    server.open.clear()
+    async with asyncio.TaskGroup() as group:
+        waiters = [
+            group.create_task(authorizer.answer([_BEARER], _SCOPE, "Bearer t2")) for _ in range(50)
+        ]
+        await settle()
+        server.open.set()
+    assert {waiter.result() for waiter in waiters} == {"Bearer t3"}
+    assert len(server.asked) == 3
+
+
+async def test_a_token_server_that_gives_the_same_again(
+    make: Make, server: FakeTokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gets the very token that was refused gives up, and does not try for ever."""
+
+    async def fetch(url: URL, authorization: str | None) -> bytes:
+        server.asked.append((url, authorization))
+        return b'{"token":"same"}'
+
+    monkeypatch.setattr(server, "fetch", fetch)
+    authorizer = make()
+    same = await authorizer.answer([_BEARER], _SCOPE, None)
+    with pytest.raises(Denied, match="refuses our credentials"):
+        await authorizer.answer([_BEARER], _SCOPE, same)
+    assert len(server.asked) == 2
+
+
+async def test_basic_is_answered_with_the_login(make: Make, server: FakeTokenServer) -> None:
+    """A Basic challenge is answered with the login, and refused logins are not tried again."""
+    authorizer = make(_LOGIN)
+    assert await authorizer.answer([Basic()], _SCOPE, None) == _BASIC
+    assert await authorizer.current(_OTHER_SCOPE) == _BASIC
+    with pytest.raises(Denied, match="refuses our credentials"):
+        await authorizer.answer([Basic()], _SCOPE, _BASIC)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "challenges", [pytest.param([], id="none"), pytest.param([Basic()], id="basic")]
+)
+async def test_without_a_login_there_is_nothing_to_say(make: Make, challenges: list[Basic]) -> None:
+    """Who has no login is denied where one is wanted, in a sentence that says so."""
+    authorizer = make()
+    with pytest.raises(Denied, match="none are configured"):
+        await authorizer.answer(challenges, _SCOPE, None)
+    assert await authorizer.current(_SCOPE) is None
+
+
+async def test_a_login_without_a_challenge_stays_here(make: Make) -> None:
+    """A 401 that challenges to nothing is not answered with the login."""
+    with pytest.raises(Denied):
+        await make(_LOGIN).answer([], _SCOPE, None)
+
+
+@pytest.mark.parametrize("order", [[Basic(), _BEARER], [_BEARER, Basic()]])
+async def test_a_token_is_preferred(make: Make, order: list[Basic | Bearer]) -> None:
+    """Of both kinds of challenges the one for a token is answered."""
+    assert await make(_LOGIN).answer(order, _SCOPE, None) == "Bearer t1"
+
+
+async def test_an_upstream_may_change_its_mind(make: Make, server: FakeTokenServer) -> None:
+    """A challenge of another kind or realm than before is answered as it now stands."""
+    authorizer = make(_LOGIN)
+    assert await authorizer.answer([Basic()], _SCOPE, None) == _BASIC
+    assert await authorizer.answer([_BEARER], _SCOPE, _BASIC) == "Bearer t1"
+    other = Bearer("https://other.example.com/token", "s", "")
+    assert await authorizer.answer([other], _SCOPE, "Bearer t1") == "Bearer t2"
+    assert [url.host for url, _ in server.asked] == ["auth.example.com", "other.example.com"]
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        pytest.param("https://evil.example/token", id="another domain"),
+        pytest.param("http://auth.example.com/token", id="http"),
+        pytest.param("https://x@auth.example.com/token", id="a user"),
+        pytest.param("https://169.254.169.254/token", id="the metadata service"),
+    ],
+)
+async def test_credentials_go_to_no_strange_realm(
+    make: Make, server: FakeTokenServer, realm: str
+) -> None:
+    """A realm that is not upstream's is not asked at all, and the error names it and the remedy."""
+    with pytest.raises(UpstreamUnavailable, match="token_realms") as caught:
+        await make(_LOGIN).answer([Bearer(realm, "s", "")], _SCOPE, None)
+    assert server.asked == []
+    assert str(URL(realm).host) in str(caught.value)
+    assert "pass" not in str(caught.value)
+
+
+async def test_an_allowed_realm_is_asked(make: Make, server: FakeTokenServer) -> None:
+    """A realm that the operator allows by name gets the credentials."""
+    authorizer = make(_LOGIN, frozenset({"authn.other.example"}))
+    await authorizer.answer([Bearer("https://authn.other.example/t", "s", "")], _SCOPE, None)
+    assert server.asked[0][1] == _BASIC
+
+
+@pytest.mark.parametrize(
+    "realm", ["", "token", "/token", "ftp://auth.example.com/t", "file:///etc/passwd", "https://"]
+)
+async def test_a_realm_that_is_no_url(make: Make, server: FakeTokenServer, realm: str) -> None:
+    """A realm that nobody can be asked at is upstream's failure."""
+    with pytest.raises(UpstreamUnavailable):
+        await make().answer([Bearer(realm, "s", "")], _SCOPE, None)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "failure", [Denied("no"), UpstreamTimeout("slow"), UpstreamUnavailable("down")]
+)
+async def test_what_the_token_server_says_is_passed_on(
+    make: Make, server: FakeTokenServer, failure: CacheproxyError
+) -> None:
+    """The token server's refusal or failure is the request's."""
+    server.failure = failure
+    with pytest.raises(type(failure)):
+        await make(_LOGIN).answer([_BEARER], _SCOPE, None)
+
+
+async def test_nothing_is_kept_after_closing(make: Make, server: FakeTokenServer) -> None:
+    """A closed authorizer has forgotten its tokens."""
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    await authorizer.close()
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+
+
+def test_a_login_is_not_shown() -> None:
+    """Neither name nor password is in a login's representation; both are in its field."""
+    for shown in (repr(_LOGIN), str(_LOGIN), f"{[_LOGIN]}"):
+        assert "user" not in shown
+        assert "word" not in shown
+    assert _LOGIN.basic == _BASIC
+    assert Login("\u00e9", "\u20ac").basic == "Basic w6k64oKs"

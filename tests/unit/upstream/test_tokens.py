@@ -1,0 +1,61 @@
+import pytest
+
+from cacheproxy.domain.errors import UpstreamUnavailable
+from cacheproxy.upstream.tokens import Token, parse_token
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(b'{"token":"abc","expires_in":300}', ("abc", 300.0), id="token"),
+        pytest.param(b'{"access_token":"abc"}', ("abc", None), id="access_token, no lifetime"),
+        pytest.param(b'{"token":"a","access_token":"b"}', ("a", None), id="both"),
+        pytest.param(b'{"token":"","access_token":"b"}', ("b", None), id="an empty token"),
+        pytest.param(b'{"token":null,"access_token":"b"}', ("b", None), id="a null token"),
+        pytest.param(b'{"token":"a","expires_in":null}', ("a", None), id="lifetime null"),
+        pytest.param(b'{"token":"a","expires_in":0}', ("a", 0.0), id="lifetime zero"),
+        pytest.param(b'{"token":"a","expires_in":-5}', ("a", 0.0), id="lifetime negative"),
+        pytest.param(b'{"token":"a","expires_in":1.5}', ("a", 1.5), id="lifetime a fraction"),
+        pytest.param(b'{"token":"a","expires_in":99999999}', ("a", 86_400.0), id="more than a day"),
+        pytest.param(
+            b'{"token":"a-b._~+/c==","issued_at":"x"}', ("a-b._~+/c==", None), id="token68"
+        ),
+    ],
+)
+def test_an_answer_holds_a_token(body: bytes, expected: tuple[str, float | None]) -> None:
+    """Either name of the token counts, and a lifetime is kept within a day."""
+    assert parse_token(body) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"<html>", id="a page"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"{}", id="no token"),
+        pytest.param(b'{"token":""}', id="an empty token"),
+        pytest.param(b'{"token":7}', id="a number"),
+        pytest.param(b'{"token":["a"]}', id="a list of tokens"),
+        pytest.param(b'{"token":"a b"}', id="a space"),
+        pytest.param(b'{"token":"a\\r\\nX-Evil: 1"}', id="a header line"),
+        pytest.param(b'{"token":"a\\u0000"}', id="NUL"),
+        pytest.param(b'{"token":"\\u00e9"}', id="an accent"),
+        pytest.param(b'{"token":"="}', id="padding alone"),
+        pytest.param(b'{"token":"a","expires_in":"soon"}', id="lifetime a word"),
+        pytest.param(b'{"token":"a"', id="cut"),
+        pytest.param(b'{"x":' * 100_000, id="deep"),
+    ],
+)
+def test_an_answer_without_a_token_is_a_failure(body: bytes) -> None:
+    """What is no token answer is upstream's failure, and is not repeated in the error."""
+    with pytest.raises(UpstreamUnavailable) as caught:
+        parse_token(body)
+    assert len(str(caught.value)) < 100
+
+
+def test_a_token_is_not_shown() -> None:
+    """A token's representation does not have it."""
+    assert "secret" not in repr(Token("Bearer secret", 5.0))
+    assert "secret" not in f"{Token('Bearer secret', 5.0)}"

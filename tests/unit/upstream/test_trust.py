@@ -1,0 +1,147 @@
+import pytest
+from yarl import URL
+
+from cacheproxy.upstream.trust import may_follow, realm_may_have_credentials
+
+_HUB = "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize(
+    ("realm", "upstream", "allowed"),
+    [
+        pytest.param("https://auth.docker.io/token", _HUB, (), id="docker.io"),
+        pytest.param("https://gcr.io/v2/token", "https://gcr.io", (), id="the same host"),
+        pytest.param("https://GHCR.io/token", "https://ghcr.io", (), id="in other case"),
+        pytest.param("https://r.example:8443/token", "https://r.example", (), id="on another port"),
+        pytest.param(
+            "https://authn.nvidia.com/token", "https://nvcr.io", ("authn.nvidia.com",), id="allowed"
+        ),
+        pytest.param(
+            "https://auth.example.co.uk/t", "https://registry.example.co.uk", (), id="co.uk"
+        ),
+        pytest.param(
+            "https://127.0.0.1:5001/t", "https://127.0.0.1:5000", (), id="the same address"
+        ),
+        pytest.param("https://[::1]:5001/t", "https://[::1]:5000", (), id="the same IPv6 address"),
+        pytest.param("http://localhost:5001/t", "http://localhost:5000", (), id="localhost"),
+        pytest.param("http://auth.example.com/t", "http://r.example.com", (), id="http for http"),
+        pytest.param("https://auth.example.com/t", "http://r.example.com", (), id="https for http"),
+    ],
+)
+def test_a_realm_of_the_upstream_gets_credentials(
+    realm: str, upstream: str, allowed: tuple[str, ...]
+) -> None:
+    """Credentials go to the upstream's host, to its registrable domain, and where allowed."""
+    assert realm_may_have_credentials(URL(realm), URL(upstream), frozenset(allowed))
+
+
+@pytest.mark.parametrize(
+    ("realm", "upstream", "allowed"),
+    [
+        pytest.param("https://evil.example/token", _HUB, (), id="another domain"),
+        pytest.param("https://authn.nvidia.com/token", "https://nvcr.io", (), id="nvcr.io"),
+        pytest.param(
+            "https://evil.nvidia.com/token",
+            "https://nvcr.io",
+            ("authn.nvidia.com",),
+            id="not that one",
+        ),
+        pytest.param("https://evil.co.uk/t", "https://registry.co.uk", (), id="siblings in co.uk"),
+        pytest.param("https://co.uk/t", "https://registry.co.uk", (), id="the suffix itself"),
+        pytest.param(
+            "https://evil.github.io/t", "https://a.github.io", (), id="siblings in github.io"
+        ),
+        pytest.param(
+            "https://evil.s3.amazonaws.com/t", "https://a.s3.amazonaws.com", (), id="buckets"
+        ),
+        pytest.param("https://docker.io.evil.example/t", _HUB, (), id="a longer name"),
+        pytest.param("https://evildocker.io/t", _HUB, (), id="a name with the same end"),
+        pytest.param("https://auth/t", "https://registry", (), id="two single labels"),
+        pytest.param("https://127.0.0.2/t", "https://127.0.0.1", (), id="another address"),
+        pytest.param("https://10.0.0.2/t", "https://10.0.0.1", (), id="a neighbour's address"),
+        pytest.param("https://[::2]/t", "https://[::1]", (), id="another IPv6 address"),
+        pytest.param(
+            "https://localhost/t", "https://127.0.0.1", (), id="localhost for its address"
+        ),
+        pytest.param("http://auth.docker.io/token", _HUB, (), id="http for https"),
+        pytest.param("http://registry-1.docker.io/token", _HUB, (), id="the same host by http"),
+        pytest.param(
+            "http://authn.nvidia.com/t",
+            "https://nvcr.io",
+            ("authn.nvidia.com",),
+            id="allowed, by http",
+        ),
+        pytest.param("https://user@auth.docker.io/token", _HUB, (), id="a user"),
+        pytest.param("https://user:pass@auth.docker.io/token", _HUB, (), id="a user and password"),
+        pytest.param(
+            "https://auth.docker.io@evil.example/token", _HUB, (), id="the host as a user"
+        ),
+        pytest.param("ftp://auth.docker.io/token", _HUB, (), id="another scheme"),
+        pytest.param("file:///etc/passwd", _HUB, (), id="a file"),
+        pytest.param("/token", _HUB, (), id="no host"),
+        pytest.param("", _HUB, (), id="nothing"),
+        pytest.param("auth.docker.io/token", _HUB, (), id="no scheme"),
+    ],
+)
+def test_no_other_realm_gets_credentials(
+    realm: str, upstream: str, allowed: tuple[str, ...]
+) -> None:
+    """Credentials go nowhere that upstream alone vouches for (CVE-2026-33540)."""
+    assert not realm_may_have_credentials(URL(realm), URL(upstream), frozenset(allowed))
+
+
+@pytest.mark.parametrize(
+    ("location", "upstream"),
+    [
+        pytest.param("https://cdn.example/blob?X-Amz-Signature=x", _HUB, id="a CDN"),
+        pytest.param("https://registry-1.docker.io/v2/other", _HUB, id="the upstream itself"),
+        pytest.param("https://1.1.1.1/blob", _HUB, id="a public address"),
+        pytest.param("https://[2606:4700::1111]/blob", _HUB, id="a public IPv6 address"),
+        pytest.param("https://cdn.example/blob", "http://registry.local:5000", id="http to https"),
+        pytest.param("http://cdn.example/blob", "http://registry.local:5000", id="http to http"),
+        pytest.param("http://127.0.0.1:9000/b", "http://127.0.0.1:5000", id="a local upstream"),
+        pytest.param("http://10.0.0.2/b", "http://10.0.0.1:5000", id="a private upstream"),
+        pytest.param("http://127.0.0.1:9000/b", "http://localhost:5000", id="localhost's address"),
+        pytest.param("https://10.0.0.1:9000/b", "https://10.0.0.1", id="its own private address"),
+    ],
+)
+def test_a_redirect_is_followed(location: str, upstream: str) -> None:
+    """A redirect may lead anywhere in public, and anywhere at all from a local upstream."""
+    assert may_follow(URL(location), URL(upstream))
+
+
+@pytest.mark.parametrize(
+    ("location", "upstream"),
+    [
+        pytest.param("http://cdn.example/blob", _HUB, id="https to http"),
+        pytest.param("http://registry-1.docker.io/v2/", _HUB, id="https to http on the same host"),
+        pytest.param("https://169.254.169.254/latest/meta-data", _HUB, id="the metadata service"),
+        pytest.param("http://169.254.169.254/", "http://registry.example", id="and by http"),
+        pytest.param("https://metadata.google.internal/", _HUB, id="Google's metadata service"),
+        pytest.param("https://[fd00:ec2::254]/latest", _HUB, id="Amazon's by IPv6"),
+        pytest.param("https://localhost/b", _HUB, id="localhost"),
+        pytest.param("https://LOCALHOST:8443/b", _HUB, id="LOCALHOST"),
+        pytest.param("https://a.localhost/b", _HUB, id="below localhost"),
+        pytest.param("https://127.0.0.1/b", _HUB, id="loopback"),
+        pytest.param("https://127.8.8.8/b", _HUB, id="elsewhere on loopback"),
+        pytest.param("https://[::1]/b", _HUB, id="IPv6 loopback"),
+        pytest.param("https://[::ffff:127.0.0.1]/b", _HUB, id="loopback as IPv6"),
+        pytest.param("https://[::ffff:169.254.169.254]/b", _HUB, id="metadata as IPv6"),
+        pytest.param("https://0.0.0.0/b", _HUB, id="any address"),
+        pytest.param("https://[::]/b", _HUB, id="any IPv6 address"),
+        pytest.param("https://10.0.0.1/b", _HUB, id="10/8"),
+        pytest.param("https://172.16.0.1/b", _HUB, id="172.16/12"),
+        pytest.param("https://192.168.1.1/b", _HUB, id="192.168/16"),
+        pytest.param("https://100.64.0.1/b", _HUB, id="carrier-grade NAT"),
+        pytest.param("https://[fc00::1]/b", _HUB, id="unique local"),
+        pytest.param("https://[fe80::1]/b", _HUB, id="link local"),
+        pytest.param("https://127.0.0.1/b", "https://1.1.1.1", id="from a public address"),
+        pytest.param("ftp://cdn.example/b", _HUB, id="ftp"),
+        pytest.param("file:///etc/passwd", _HUB, id="a file"),
+        pytest.param("gopher://cdn.example/", _HUB, id="gopher"),
+        pytest.param("/v2/elsewhere", _HUB, id="no host"),
+    ],
+)
+def test_a_redirect_is_not_followed(location: str, upstream: str) -> None:
+    """A redirect never leads to what is less secure, nor to where only this machine can go."""
+    assert not may_follow(URL(location), URL(upstream))
