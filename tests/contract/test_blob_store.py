@@ -239,17 +239,19 @@ async def test_a_restart_begins_anew(store: BlobStore) -> None:
     assert await _stored(store) == _CONTENT
 
 
-async def test_the_hash_goes_on_elsewhere(store: BlobStore) -> None:
-    """The hash of what was appended, left-over bytes included, can be taken along."""
+async def test_a_reader_holds_no_lock(store: BlobStore) -> None:
+    """Who still reads what a failed attempt left does not keep the next one from writing it."""
     async with _ingest(store) as ingest:
-        await ingest.append(_CONTENT[:10])
-    async with _ingest(store) as ingest:
-        await ingest.append(_CONTENT[10:20])
-        hasher = ingest.hasher()
-        hasher.update(_CONTENT[20:])
-        assert f"sha256:{hasher.hexdigest()}" == _DIGEST
-        await ingest.append(_CONTENT[20:])
-        ingest.verify()
+        await ingest.append(_CONTENT[:6000])
+        reader = ingest.reader()
+    with closing(reader):
+        async with _ingest(store) as ingest:
+            assert ingest.offset == 6000
+            await ingest.append(_CONTENT[6000:])
+            ingest.verify()
+            await ingest.commit()
+        assert await _all(reader) == _CONTENT
+    assert await _stored(store) == _CONTENT
 
 
 async def test_there_is_one_writer_at_a_time(subject: Subject) -> None:

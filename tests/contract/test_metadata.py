@@ -4,21 +4,23 @@ import asyncio
 import os
 import pickle
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import StartError
+from cacheproxy.domain.errors import StartError, StorageError
+from cacheproxy.domain.events import Event, MetadataFailed
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Name, Repository, Tag
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hot import HotMetadata
 from cacheproxy.metadata.memory import MemoryMetadata
+from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Metadata
 
 M = TypeVar("M", bound=Metadata)
@@ -34,8 +36,8 @@ _PAGE = Listing(bytes(range(256)), "application/json", "n=2&last=a%2Fb", "artifa
 _ADAPTERS: dict[str, Callable[[Path], Metadata]] = {
     "memory": lambda _: MemoryMetadata(),
     "embedded": EmbeddedMetadata,
-    "hot over memory": lambda _: HotMetadata(MemoryMetadata()),
-    "hot over embedded": lambda path: HotMetadata(EmbeddedMetadata(path)),
+    "hot over memory": lambda _: HotMetadata(MemoryMetadata(), Observers([])),
+    "hot over embedded": lambda path: HotMetadata(EmbeddedMetadata(path), Observers([])),
 }
 _DURABLE = ("embedded", "hot over embedded")
 
@@ -268,10 +270,25 @@ async def stored(tmp_path: Path) -> Path:
     return path
 
 
-def _tamper(path: Path, mode: int, value: object) -> None:
+def _tamper(path: Path, mode: int | None, value: object) -> None:
     with closing(sqlite3.connect(path / "cache.db")) as database, database:
         changed = database.execute("UPDATE Cache SET mode = ?, value = ?", (mode, value))
         assert changed.rowcount == 3
+
+
+@contextmanager
+def _full(metadata: EmbeddedMetadata) -> Iterator[None]:
+    """Have SQLite refuse to write, and read on, as on a volume without room."""
+
+    def query_only(on: int) -> None:
+        metadata._cache._sql(f"PRAGMA query_only = {on}")
+
+    # In the thread that has the connection.
+    metadata._executor.submit(query_only, 1).result()
+    try:
+        yield
+    finally:
+        metadata._executor.submit(query_only, 0).result()
 
 
 @pytest.mark.parametrize(
@@ -287,6 +304,10 @@ def _tamper(path: Path, mode: int, value: object) -> None:
         ),
         pytest.param(b'{"digest":7,"checked_at":null,"size":-1.5,"body":1}', id="other types"),
         pytest.param("{}", id="a text"),
+        pytest.param("\x00", id="NUL in a text"),
+        pytest.param(7, id="an integer"),
+        pytest.param(7.5, id="a number"),
+        pytest.param(None, id="NULL"),
         pytest.param(b"[" * 100_000, id="deep"),
     ],
 )
@@ -317,16 +338,99 @@ async def test_a_pickle_is_refused_and_never_loaded(stored: Path, tmp_path: Path
     sprung = tmp_path / "sprung"
     _tamper(stored, 4, pickle.dumps(_Trap(sprung)))
     async with _closing(EmbeddedMetadata(stored)) as metadata:
-        for read in (metadata.tag(_NGINX, _LATEST), metadata.link(_NGINX, _DIGEST)):
-            try:
-                outcome = await read
-            except TypeError as error:
-                assert "no pickle" in str(error)  # noqa: PT017 - refusing loudly is as good
-            else:
-                assert outcome is None
+        assert await metadata.tag(_NGINX, _LATEST) is None
+        assert await metadata.link(_NGINX, _DIGEST) is None
+        assert await metadata.listing("tags") is None
         assert not sprung.exists()
         await metadata.put_tag(_NGINX, _LATEST, _RECORD)
         assert await metadata.tag(_NGINX, _LATEST) == _RECORD
+
+
+@pytest.mark.parametrize("mode", [2, 3, 9, None])
+async def test_a_row_of_another_kind_is_none(stored: Path, mode: int | None) -> None:
+    """A row that says that its value is in a file, or elsewhere, is no record."""
+    _tamper(stored, mode, "elsewhere")
+    async with _closing(EmbeddedMetadata(stored)) as metadata:
+        assert await metadata.tag(_NGINX, _LATEST) is None
+        assert await metadata.link(_NGINX, _DIGEST) is None
+        assert await metadata.listing("tags") is None
+
+
+async def test_what_cannot_be_encoded_is_our_error(stored: Path) -> None:
+    """A text that is no Unicode is refused with an error of ours, and changes nothing."""
+    async with _closing(EmbeddedMetadata(stored)) as metadata:
+        with pytest.raises(StorageError, match="cannot be written down"):
+            await metadata.put_listing("tags", Listing(b"", "\udcff", None, None, 1.0))
+        with pytest.raises(StorageError, match="cannot be written down"):
+            await metadata.add_links(_NGINX, {_OTHER: Link(1), _DIGEST: Link(6, "\udcff")})
+        assert await metadata.listing("tags") == _PAGE
+        assert await metadata.link(_NGINX, _OTHER) is None
+        assert await metadata.link(_NGINX, _DIGEST) == Link(5, "a")
+
+
+async def test_a_store_that_cannot_write_says_so(stored: Path) -> None:
+    """What SQLite refuses to write is an error of ours; what was there before can be read."""
+    async with _closing(EmbeddedMetadata(stored)) as metadata:
+        with _full(metadata):
+            for write in (
+                metadata.put_tag(_NGINX, _LATEST, TagRecord(_OTHER, 9.0)),
+                metadata.put_listing("more", Listing(b"x" * 1_000_000, "x", None, None, 1.0)),
+                metadata.add_links(_NGINX, {_OTHER: Link(1)}),
+            ):
+                with pytest.raises(StorageError, match="the metadata store failed"):
+                    await write
+            assert await metadata.tag(_NGINX, _LATEST) == _RECORD
+            assert await metadata.link(_NGINX, _DIGEST) == Link(5, "a")
+        await metadata.put_tag(_NGINX, _LATEST, TagRecord(_OTHER, 9.0))
+        assert await metadata.tag(_NGINX, _LATEST) == TagRecord(_OTHER, 9.0)
+
+
+async def test_a_record_that_does_not_fit_changes_nothing(stored: Path) -> None:
+    """A record for which there is no room is an error; what was there stays, a smaller one fits."""
+    async with _closing(EmbeddedMetadata(stored)) as metadata:
+
+        def limit() -> None:
+            ((pages,),) = metadata._cache._sql("PRAGMA page_count").fetchall()
+            metadata._cache._sql(f"PRAGMA max_page_count = {pages}")
+
+        metadata._executor.submit(limit).result()
+        with pytest.raises(StorageError, match="the metadata store failed"):
+            await metadata.put_listing("tags", Listing(b"x" * 1_000_000, "x", None, None, 1.0))
+        assert await metadata.listing("tags") == _PAGE
+        await metadata.put_tag(_NGINX, _LATEST, TagRecord(_OTHER, 9.0))
+        assert await metadata.tag(_NGINX, _LATEST) == TagRecord(_OTHER, 9.0)
+
+
+async def test_a_store_that_cannot_read_knows_nothing(stored: Path) -> None:
+    """What SQLite fails to read counts as unknown, since upstream can tell it again."""
+    async with _closing(EmbeddedMetadata(stored)) as metadata:
+        with closing(sqlite3.connect(stored / "cache.db")) as database, database:
+            database.execute("ALTER TABLE Cache RENAME TO Elsewhere")
+        assert await metadata.tag(_NGINX, _LATEST) is None
+        assert await metadata.link(_NGINX, _DIGEST) is None
+        assert await metadata.listing("tags") is None
+        with pytest.raises(StorageError, match="no such table"):
+            await metadata.put_tag(_NGINX, _LATEST, _RECORD)
+
+
+async def test_a_full_store_fails_no_one_who_pulls(stored: Path) -> None:
+    """Behind the hot one, a store that cannot be written to serves on, and each failure is told."""
+    events: list[Event] = []
+
+    class Told:
+        def observe(self, event: Event) -> None:
+            events.append(event)
+
+    embedded = EmbeddedMetadata(stored)
+    async with _closing(HotMetadata(embedded, Told())) as metadata:
+        with _full(embedded):
+            await metadata.put_tag(_NGINX, _LATEST, TagRecord(_OTHER, 9.0))
+            await metadata.add_links(_NGINX, {_OTHER: Link(1)})
+            await metadata.put_listing("tags", Listing(b"new", "x", None, None, 9.0))
+            assert await metadata.tag(_NGINX, _LATEST) == TagRecord(_OTHER, 9.0)
+            assert await metadata.link(_NGINX, _OTHER) == Link(1)
+            assert await metadata.listing("tags") == _PAGE
+    assert [type(event) for event in events] == [MetadataFailed] * 3
 
 
 async def test_nothing_is_pickled(stored: Path) -> None:
@@ -363,7 +467,7 @@ async def test_a_store_that_cannot_be_opened_says_what_to_do(stored: Path, spoil
 async def test_what_is_hot_is_not_asked_of_the_store() -> None:
     """A tag or a link that was read or written lately is answered from memory."""
     store = MemoryMetadata()
-    async with _closing(HotMetadata(store)) as metadata:
+    async with _closing(HotMetadata(store, Observers([]))) as metadata:
         await store.put_tag(_NGINX, _LATEST, _RECORD)
         await store.add_links(_NGINX, {_DIGEST: Link(5, "a")})
         assert await metadata.tag(_NGINX, _LATEST) == _RECORD
@@ -377,7 +481,7 @@ async def test_what_is_hot_is_not_asked_of_the_store() -> None:
 async def test_what_is_missing_is_asked_again() -> None:
     """That something is unknown is never remembered: another process may learn it meanwhile."""
     store = MemoryMetadata()
-    async with _closing(HotMetadata(store)) as metadata:
+    async with _closing(HotMetadata(store, Observers([]))) as metadata:
         assert await metadata.tag(_NGINX, _LATEST) is None
         assert await metadata.link(_NGINX, _DIGEST) is None
         await store.put_tag(_NGINX, _LATEST, _RECORD)
@@ -389,7 +493,7 @@ async def test_what_is_missing_is_asked_again() -> None:
 async def test_writes_go_through() -> None:
     """Whatever is written to the hot store is in the one behind it when that returns."""
     store = MemoryMetadata()
-    async with _closing(HotMetadata(store)) as metadata:
+    async with _closing(HotMetadata(store, Observers([]))) as metadata:
         await metadata.put_tag(_NGINX, _LATEST, _RECORD)
         await metadata.add_links(_NGINX, {_DIGEST: Link(5, "a")})
         await metadata.put_listing("tags", _PAGE)

@@ -18,7 +18,8 @@ _statuses = st.builds(
     ttl=st.none() | st.floats(-1e9, 1e9),
     forward_status=st.none() | st.integers(100, 599),
     stored=st.booleans(),
-    detail=st.none() | st.sampled_from(("upstream-timeout", "revalidated", "DENIED")),
+    detail=st.none() | st.sampled_from(("upstream-timeout", "size", "DENIED")),
+    is_revalidated=st.booleans(),
 )
 
 
@@ -30,6 +31,9 @@ def test_the_field_is_a_structured_field(status: CacheStatus) -> None:
     assert set(parameters) <= _PARAMETERS
     assert parameters.get("fwd", "miss") in _FORWARDS
     assert not ("hit" in parameters and "fwd" in parameters)
+    assert not ("hit" in parameters and "fwd-status" in parameters)
+    if status.is_revalidated and status.outcome in ("hit", "stale"):
+        assert parameters["fwd"] == "stale"
     assert "collapsed" not in parameters or "fwd" in parameters
     assert "stored" not in parameters or "fwd" in parameters or status.outcome == "error"
     assert parameters.get("ttl") == (None if status.ttl is None else round(status.ttl))

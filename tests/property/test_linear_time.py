@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cacheproxy.domain import byte_range, digest, reference, target
+from cacheproxy.domain import byte_range, digest, media_types, patterns, reference, target
 from cacheproxy.domain.errors import CacheproxyError
+from cacheproxy.upstream import challenge
 
 _LENGTH = 20_000
 # Twice the text in twice the time; a quadratic grammar needs four times as long.
@@ -58,6 +59,7 @@ def _assert_linear(work: Callable[[str], object], unit: str, end: str) -> None:
         pytest.param(digest._GRAMMAR, id="digest"),
         pytest.param(byte_range._ONE_RANGE, id="range"),
         pytest.param(target._PATH, id="path"),
+        pytest.param(media_types._VALID, id="media type"),
     ],
 )
 def test_a_grammar_is_linear(pattern: re.Pattern[str], unit: str, end: str) -> None:
@@ -92,3 +94,31 @@ def test_a_target_is_parsed_in_linear_time(unit: str, end: str) -> None:
             return
 
     _assert_linear(parse, unit, end)
+
+
+@pytest.mark.parametrize(
+    ("unit", "end"),
+    [
+        pytest.param(" ", "!", id="spaces"),
+        pytest.param("\t", "!", id="tabs"),
+        pytest.param(" ,", "!", id="empty elements"),
+        pytest.param("a ", "=", id="schemes"),
+        pytest.param("a=", "!", id="parameters"),
+        pytest.param('a="', "!", id="quotes"),
+        pytest.param('a="\\"', "!", id="escapes"),
+    ],
+)
+def test_a_challenge_is_read_in_linear_time(
+    monkeypatch: pytest.MonkeyPatch, unit: str, end: str
+) -> None:
+    """A challenge, of which white space is part, is read in time proportional to its length."""
+    monkeypatch.setattr(challenge, "_FIELD_LIMIT", 10 * _LENGTH)
+    _assert_linear(lambda text: challenge.parse(["Bearer realm=x" + text]), unit, end)
+
+
+@pytest.mark.parametrize("pattern", ["*a*a*a*a*ab", "**a**a**a**a**ab", "**/**/**/**/b", "?*?*?*!"])
+@pytest.mark.parametrize("unit", ["a", "a/"])
+def test_a_pattern_is_matched_in_linear_time(pattern: str, unit: str) -> None:
+    """A name is matched in time proportional to its length, whatever the stars of the pattern."""
+    matches = patterns._matches.__wrapped__
+    _assert_linear(lambda text: matches(pattern, text), unit, "c")

@@ -13,7 +13,20 @@ from cacheproxy.domain.cache_status import HIT, CacheStatus
             "cp; hit; ttl=-30; detail=upstream-timeout",
             id="stale",
         ),
+        pytest.param(
+            CacheStatus("hit", ttl=60.0, forward_status=200, is_revalidated=True),
+            "cp; fwd=stale; fwd-status=200; ttl=60",
+            id="revalidated",
+        ),
+        pytest.param(
+            CacheStatus("hit", forward_status=200), "cp; hit", id="a hit was not forwarded"
+        ),
         pytest.param(CacheStatus("miss"), "cp; fwd=miss", id="miss"),
+        pytest.param(
+            CacheStatus("miss", ttl=60.0, forward_status=200),
+            "cp; fwd=miss; fwd-status=200; ttl=60",
+            id="a HEAD that upstream answered",
+        ),
         pytest.param(
             CacheStatus("miss", forward_status=200, stored=True),
             "cp; fwd=miss; fwd-status=200; stored",

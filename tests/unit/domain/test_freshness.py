@@ -44,7 +44,8 @@ _OUTAGE = UpstreamUnavailable("down")
         pytest.param(_MISSING, 9.9, Freshness.FRESH, id="not found a moment ago"),
         pytest.param(_MISSING, 10, Freshness.REVALIDATE, id="not found a while ago"),
         pytest.param(_MISSING, 15, Freshness.REVALIDATE, id="never stale while revalidating"),
-        pytest.param(_FOUND, -1, Freshness.FRESH, id="clock set back"),
+        pytest.param(_FOUND, -1, Freshness.REVALIDATE_BEHIND, id="clock set back"),
+        pytest.param(_MISSING, -1, Freshness.REVALIDATE, id="not found, clock set back"),
     ],
 )
 def test_a_record_ages(record: TagRecord, age: float, expected: Freshness) -> None:
@@ -54,11 +55,22 @@ def test_a_record_ages(record: TagRecord, age: float, expected: Freshness) -> No
 
 @pytest.mark.parametrize(
     ("age", "left"),
-    [(0, 60), (25, 35), (60, 0), (100, -40), (-1, 60), (-1e9, 60)],
+    [(0, 60), (25, 35), (60, 0), (100, -40), (-0.001, 0), (-1e9, 0)],
 )
 def test_the_ttl_counts_down_and_never_exceeds_the_policy(age: float, left: float) -> None:
-    """What is left is the lifetime less the age; a clock that was set back adds nothing to it."""
+    """What is left is the lifetime less the age; a clock that was set back leaves nothing."""
     assert ttl(_FOUND, _POLICY, _FOUND.checked_at + age) == left
+
+
+@pytest.mark.parametrize("record", [_FOUND, _MISSING])
+@pytest.mark.parametrize("back", [0.001, 3600, 1e9])
+def test_a_clock_that_was_set_back_has_upstream_asked(record: TagRecord, back: float) -> None:
+    """A record from the future is looked up again, lest it be believed until its time comes."""
+    policy = TagPolicy(fresh_for=60, stale_if_error=1000)
+    now = record.checked_at - back
+    assert judge(record, policy, now) is Freshness.REVALIDATE
+    assert ttl(record, policy, now) == 0
+    assert survives(record, policy, now, _OUTAGE) is (record is _FOUND)
 
 
 def test_a_missing_tag_has_a_lifetime_of_its_own() -> None:

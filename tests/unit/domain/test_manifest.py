@@ -186,6 +186,7 @@ def test_json_of_the_wrong_type_is_refused(key: str, value: object) -> None:
         pytest.param({"layers": [], "config": "x"}, id="config a string"),
         pytest.param({"layers": [], "config": {}}, id="config without digest"),
         pytest.param({"layers": [], "mediaType": 7}, id="mediaType a number"),
+        pytest.param({"layers": [], "mediaType": False}, id="mediaType false"),
         pytest.param(
             {"layers": [], "mediaType": [media_types.OCI_MANIFEST]}, id="mediaType a list"
         ),
@@ -195,6 +196,46 @@ def test_wrong_types_elsewhere_are_refused_too(document: Mapping[str, object]) -
     """A config or a mediaType of the wrong JSON type makes the manifest invalid."""
     with pytest.raises(ManifestInvalid):
         parse(_body(document), None)
+
+
+_NO_MEDIA_TYPES = [
+    pytest.param("application/x\r\nX-Evil: 1", id="a header line"),
+    pytest.param("application/x\n", id="a line end"),
+    pytest.param("\r\n", id="a line end alone"),
+    pytest.param("application/x\x00", id="NUL"),
+    pytest.param("", id="empty"),
+    pytest.param("application", id="no subtype"),
+    pytest.param("application/", id="an empty subtype"),
+    pytest.param("/json", id="an empty type"),
+    pytest.param("application/json/x", id="two slashes"),
+    pytest.param("application/x; charset=utf-8", id="a parameter"),
+    pytest.param(" application/json", id="a space"),
+    pytest.param("application/j\u00e9", id="an accent"),
+    pytest.param("application/\udcff", id="a lone surrogate"),
+    pytest.param("*/*", id="a wildcard"),
+    pytest.param("a/" + "x" * 128, id="too long"),
+]
+
+
+@pytest.mark.parametrize("stated", _NO_MEDIA_TYPES)
+@pytest.mark.parametrize("document", [_IMAGE, _INDEX], ids=["image", "index"])
+def test_a_media_type_that_cannot_be_sent_is_refused(
+    document: Mapping[str, object], stated: str
+) -> None:
+    """What becomes a Content-Type is one by RFC 6838, and above all no header line of its own."""
+    assert not media_types.is_valid(stated)
+    with pytest.raises(ManifestInvalid, match="no media type") as caught:
+        parse(_body({**document, "mediaType": stated}), None)
+    assert "Evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*sorted(media_types.INDEXES | media_types.MANIFESTS), "a/b", "x/a!#$&-^_.+1", "A1/" + "x" * 127],
+)
+def test_a_media_type_that_can_be_sent_is_valid(text: str) -> None:
+    """The types of manifests, and whatever else RFC 6838 has names for, are media types."""
+    assert media_types.is_valid(text)
 
 
 @pytest.mark.parametrize(

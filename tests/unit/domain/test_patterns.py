@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from cacheproxy.domain.patterns import Patterns
@@ -26,6 +28,15 @@ def test_a_pattern_matches_whole_names(
     """A pattern matches from a name's beginning to its end, and `*` never crosses a slash."""
     patterns = Patterns((pattern,))
     assert [name for name in accepted + refused if patterns.accept(name)] == accepted
+
+
+def test_many_stars_take_no_time() -> None:
+    """A pattern that a regular expression tries for years over a name is refused at once."""
+    begun = time.perf_counter()
+    for pattern in ("*a*a*a*a*ab", "**a**a**a**a**ab", "*a**a*?a**a*ab"):
+        assert not Patterns((pattern,)).accept("a" * 120)
+        assert Patterns((pattern,)).accept("a" * 120 + "b")
+    assert time.perf_counter() - begun < 1.0
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,22 @@ async def test_waiting_for_upstream_is_no_stall(clock: FakeClock) -> None:
     assert connection.aborted
 
 
+@pytest.mark.parametrize("after", [0.5, 30.0, 59.0])
+async def test_a_client_is_not_cut_just_after_a_silence(clock: FakeClock, after: float) -> None:
+    """Bytes that come after a long silence may be waited for as long as any others."""
+    connection = Connection()
+    with _guard(connection) as guard:
+        guard.writes(1000)
+        await _pass(clock, 60.5)  # it took all of them
+        await _pass(clock, 60.0 - after)
+        guard.writes(500)
+        connection.waiting = 500
+        await _pass(clock, after + 0.5)
+        assert not connection.aborted  # it has had them only for so long
+        await _pass(clock, 60.5)
+        assert connection.aborted
+
+
 async def test_a_response_that_has_ended_is_left_alone(clock: FakeClock) -> None:
     """After the response nothing is looked at any more, nor is a connection that ends."""
     connection = Connection()

@@ -1,8 +1,13 @@
+import asyncio
+from collections.abc import Mapping
+
 import pytest
 
 from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import StorageError
+from cacheproxy.domain.events import Event, MetadataFailed
 from cacheproxy.domain.freshness import TagRecord
-from cacheproxy.domain.records import Link
+from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Name, Repository, Tag
 from cacheproxy.metadata.hot import HotMetadata
 from cacheproxy.metadata.memory import MemoryMetadata
@@ -12,13 +17,62 @@ from tests.support.leaks import settle
 _REPOSITORY = Repository("docker.io", Name("library/nginx"))
 _TAG = Tag("latest")
 _OLD, _NEW = TagRecord(Digest.of(b"old"), 1.0), TagRecord(Digest.of(b"new"), 2.0)
+_DIGEST, _OTHER = Digest.of(b"digest"), Digest.of(b"other")
+_PAGE = Listing(b"{}", "application/json", None, None, 1.0)
+
+
+class Told:
+    """An observer (`Observer`) that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def observe(self, event: Event) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+
+class Full(MemoryMetadata):
+    """A store on a full volume: it is read, and not written."""
+
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        """Refuse."""
+        raise StorageError("no room for a tag")
+
+    async def put_listing(self, key: str, listing: Listing) -> None:
+        """Refuse."""
+        raise StorageError("no room for a page")
+
+    async def add_links(self, repository: Repository, links: Mapping[Digest, Link]) -> None:
+        """Refuse."""
+        raise StorageError("no room for links")
+
+
+class Slow(MemoryMetadata):
+    """A store whose readers have their answer, and get it when they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """What was there when it was asked."""
+        record = await super().tag(repository, tag)
+        await self.let_go.wait()
+        return record
+
+    async def link(self, repository: Repository, digest: Digest) -> Link | None:
+        """What was there when it was asked."""
+        link = await super().link(repository, digest)
+        await self.let_go.wait()
+        return link
 
 
 async def test_another_processs_word_is_heard_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tag is answered from memory for some seconds; then the store's record counts again."""
     clock, store = FakeClock(), MemoryMetadata()
     time_the_loop(clock, monkeypatch)
-    hot = HotMetadata(store, tag_seconds=5.0)
+    hot = HotMetadata(store, Told(), tag_seconds=5.0)
     await store.put_tag(_REPOSITORY, _TAG, _OLD)
     assert await hot.tag(_REPOSITORY, _TAG) == _OLD
     await store.put_tag(_REPOSITORY, _TAG, _NEW)
@@ -35,7 +89,7 @@ async def test_a_link_is_looked_up_again_after_an_hour(monkeypatch: pytest.Monke
     """What another process learnt of a link is taken over in time."""
     clock, store, digest = FakeClock(), MemoryMetadata(), Digest.of(b"")
     time_the_loop(clock, monkeypatch)
-    hot = HotMetadata(store)
+    hot = HotMetadata(store, Told())
     await hot.add_links(_REPOSITORY, {digest: Link()})
     await store.add_links(_REPOSITORY, {digest: Link(5, "a")})
     assert await hot.link(_REPOSITORY, digest) == Link()
@@ -53,7 +107,98 @@ async def test_closing_closes_the_store_behind() -> None:
         async def close(self) -> None:
             closed.append(self)
 
-    hot = HotMetadata(Watched())
+    hot = HotMetadata(Watched(), Told())
     await hot.put_tag(_REPOSITORY, _TAG, _OLD)
     await hot.close()
     assert len(closed) == 1
+
+
+async def test_a_store_that_cannot_write_fails_nobody() -> None:
+    """Each write that fails is told once, and what it was to keep is known here all the same."""
+    told = Told()
+    hot = HotMetadata(Full(), told)
+    await hot.put_tag(_REPOSITORY, _TAG, _OLD)
+    await hot.put_tag(_REPOSITORY, _TAG, _NEW)
+    await hot.add_links(_REPOSITORY, {_DIGEST: Link(5, "a"), _OTHER: Link()})
+    await hot.put_listing("tags", _PAGE)
+    assert told.events == [
+        MetadataFailed("no room for a tag"),
+        MetadataFailed("no room for a tag"),
+        MetadataFailed("no room for links"),
+        MetadataFailed("no room for a page"),
+    ]
+    assert await hot.tag(_REPOSITORY, _TAG) == _NEW
+    assert await hot.link(_REPOSITORY, _DIGEST) == Link(5, "a")
+    assert await hot.link(_REPOSITORY, _OTHER) == Link()
+    assert await hot.listing("tags") is None
+    assert len(told.events) == 4
+    await hot.close()
+
+
+async def test_a_store_that_writes_again_is_told_of_by_nobody() -> None:
+    """After a failure the next write goes through, and writes that succeed are no events."""
+    told, store = Told(), MemoryMetadata()
+    hot = HotMetadata(store, told)
+    await hot.put_tag(_REPOSITORY, _TAG, _OLD)
+    await hot.add_links(_REPOSITORY, {_DIGEST: Link(5, "a")})
+    await hot.put_listing("tags", _PAGE)
+    assert told.events == []
+    assert await store.tag(_REPOSITORY, _TAG) == _OLD
+    assert await store.listing("tags") == _PAGE
+    await hot.close()
+
+
+async def test_a_mistake_is_not_taken_for_a_full_disk() -> None:
+    """What is no error of the store is raised, and not told as one."""
+
+    class Broken(MemoryMetadata):
+        async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+            raise ZeroDivisionError
+
+    told = Told()
+    hot = HotMetadata(Broken(), told)
+    with pytest.raises(ZeroDivisionError):
+        await hot.put_tag(_REPOSITORY, _TAG, _OLD)
+    assert told.events == []
+    await hot.close()
+
+
+async def test_what_a_link_knew_before_is_known_here_too() -> None:
+    """A link that says less takes neither size nor type from what only the store has yet."""
+    store = MemoryMetadata()
+    await store.add_links(_REPOSITORY, {_DIGEST: Link(5, "a")})
+    hot = HotMetadata(store, Told())
+    await hot.add_links(_REPOSITORY, {_DIGEST: Link()})
+    assert await hot.link(_REPOSITORY, _DIGEST) == Link(5, "a")
+    await hot.close()
+
+
+async def test_an_older_record_does_not_rise_again() -> None:
+    """Who reads while another one writes gets what was there, and does not keep it as the newest."""
+    store = Slow()
+    hot = HotMetadata(store, Told())
+    await store.put_tag(_REPOSITORY, _TAG, _OLD)
+    async with asyncio.TaskGroup() as group:
+        reader = group.create_task(hot.tag(_REPOSITORY, _TAG))
+        await settle()
+        await hot.put_tag(_REPOSITORY, _TAG, _NEW)
+        store.let_go.set()
+    assert reader.result() == _OLD
+    assert await hot.tag(_REPOSITORY, _TAG) == _NEW
+    await hot.close()
+
+
+async def test_an_older_link_does_not_take_anything_back() -> None:
+    """Who reads a link while another one adds to it does not keep the lesser one."""
+    store = Slow()
+    hot = HotMetadata(store, Told())
+    await store.add_links(_REPOSITORY, {_DIGEST: Link()})
+    async with asyncio.TaskGroup() as group:
+        reader = group.create_task(hot.link(_REPOSITORY, _DIGEST))
+        await settle()
+        writer = group.create_task(hot.add_links(_REPOSITORY, {_DIGEST: Link(5, "a")}))
+        await settle()
+        store.let_go.set()
+    assert (reader.result(), writer.result()) == (Link(), None)
+    assert await hot.link(_REPOSITORY, _DIGEST) == Link(5, "a")
+    await hot.close()

@@ -14,33 +14,44 @@ async def _get(app: web.Application, path: str) -> web.Response:
     return response
 
 
-@pytest.mark.parametrize(
-    ("path", "ready", "status", "body"),
-    [
-        ("/healthz", False, 200, b'{"status": "ok"}'),
-        ("/healthz", True, 200, b'{"status": "ok"}'),
-        ("/readyz", False, 503, b'{"status": "draining"}'),
-        ("/readyz", True, 200, b'{"status": "ready"}'),
-    ],
-)
-async def test_health(path: str, ready: bool, status: int, body: bytes) -> None:
-    """A process is healthy while it answers, and ready between its start and its end."""
-    app = make_admin_app(Page(Metrics().registry), Readiness(ready))
+async def _says(app: web.Application, path: str) -> tuple[int, bytes]:
     response = await _get(app, path)
-    assert (response.status, response.body, response.content_type) == (
-        status,
-        body,
-        "application/json",
-    )
+    assert response.content_type == "application/json"
+    assert isinstance(response.body, bytes)
+    return response.status, response.body
 
 
-async def test_readiness_is_asked_each_time() -> None:
-    """A process that begins to drain says so at once."""
-    readiness = Readiness(ready=True)
+async def test_readiness_says_where_a_process_is_in_its_life() -> None:
+    """A process starts, is ready, and drains; it says so each time that it is asked."""
+    readiness = Readiness()
     app = make_admin_app(Page(Metrics().registry), readiness)
-    assert (await _get(app, "/readyz")).status == 200
-    readiness.ready = False
-    assert (await _get(app, "/readyz")).status == 503
+    for _ in range(2):
+        assert await _says(app, "/readyz") == (503, b'{"status": "starting"}')
+    readiness.begin()
+    assert await _says(app, "/readyz") == (200, b'{"status": "ready"}')
+    readiness.end()
+    assert await _says(app, "/readyz") == (503, b'{"status": "draining"}')
+
+
+async def test_a_process_is_healthy_while_it_answers() -> None:
+    """Health has nothing to do with readiness: who starts or drains is not to be killed."""
+    readiness = Readiness()
+    app = make_admin_app(Page(Metrics().registry), readiness)
+    for change in (readiness.begin, readiness.end, readiness.end):
+        assert await _says(app, "/healthz") == (200, b'{"status": "ok"}')
+        change()
+    assert await _says(app, "/healthz") == (200, b'{"status": "ok"}')
+
+
+async def test_the_admin_port_does_not_say_what_it_is_made_of() -> None:
+    """Responses name this program, and neither aiohttp nor Python with their versions."""
+    app = make_admin_app(Page(Metrics().registry), Readiness())
+    app.freeze()
+    for path in ("/healthz", "/readyz", "/metrics"):
+        response = await _get(app, path)
+        response.headers["Server"] = "Python/3.11 aiohttp/3.14"
+        await app.on_response_prepare.send(make_mocked_request("GET", path, app=app), response)
+        assert response.headers.getall("Server") == ["cacheproxy"]
 
 
 async def test_metrics_are_in_the_text_format() -> None:

@@ -11,6 +11,7 @@ import structlog
 from cacheproxy.domain.events import (
     FillEnded,
     FillStarted,
+    MetadataFailed,
     Unexpected,
     UpstreamAnswered,
     UpstreamReceived,
@@ -42,12 +43,13 @@ class Output:
 @pytest.fixture
 def output() -> Iterator[Output]:
     """What is logged; afterwards logging is as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, server = logging.getLogger(), logging.getLogger("aiohttp.server")
+    handlers, levels = root.handlers[:], (root.level, server.level)
     root.handlers[:] = []
     yield Output()
     root.handlers[:] = handlers
-    root.setLevel(level)
+    root.setLevel(levels[0])
+    server.setLevel(levels[1])
     structlog.reset_defaults()
 
 
@@ -113,6 +115,15 @@ def test_what_operators_should_know_of_is_logged(output: Output) -> None:
         "warning",
         "it broke",
     )
+
+
+def test_a_metadata_store_that_does_not_write_is_a_warning(output: Output) -> None:
+    """What could not be kept is a line that says why, each time."""
+    log = _log(output)
+    log.observe(MetadataFailed("no room"))
+    log.observe(MetadataFailed("no room"))
+    line = {"event": "metadata not written", "level": "warning", "error": "no room"}
+    assert output.lines == [line, line]
 
 
 def test_a_mistake_has_its_traceback_in_one_line(output: Output) -> None:
@@ -200,7 +211,7 @@ def test_odd_values_are_logged_somehow(output: Output, value: object) -> None:
 def test_other_libraries_are_logged_alike(output: Output) -> None:
     """Warnings of aiohttp and asyncio are lines of JSON too, with tracebacks in them."""
     _log(output, "debug")
-    logger = logging.getLogger("aiohttp.server")
+    logger = logging.getLogger("asyncio")
     logger.info("chatter")
     logger.warning("odd %s", "\udcff")
     try:
@@ -211,6 +222,24 @@ def test_other_libraries_are_logged_alike(output: Output) -> None:
     assert (warning["event"], warning["level"]) == ("odd \\udcff", "warning")
     assert (error["event"], error["level"]) == ("it broke", "error")
     assert "ZeroDivisionError" in error["exception"]
+
+
+@pytest.mark.parametrize(
+    ("level", "count"), [("debug", 1), ("info", 0), ("warning", 0), ("error", 0)]
+)
+def test_what_is_no_http_is_logged_for_those_who_look_for_it(
+    output: Output, level: Level, count: int
+) -> None:
+    """Garbage that a client sends leaves a line at level debug, and none at any other."""
+    for configured in ("debug", "info", level):  # whatever it was before
+        _log(output, configured)  # type: ignore[arg-type]  # of a tuple of words
+    try:
+        _fail()
+    except ZeroDivisionError:
+        logging.getLogger("aiohttp.server").exception("Error handling request from 192.0.2.7")
+    assert len(output.lines) == count
+    logging.getLogger("aiohttp.client").warning("still heard")
+    assert len(output.lines) == count + (level != "error")
 
 
 def test_the_console_is_for_people(output: Output) -> None:

@@ -10,6 +10,7 @@ from cacheproxy.domain.events import (
     Event,
     FillEnded,
     FillStarted,
+    MetadataFailed,
     Responded,
     Source,
     Unexpected,
@@ -21,6 +22,7 @@ from cacheproxy.ops.observers import Observers
 from tests.support.parts.process import require
 from tests.unit.ops.events import BLOB, DIGEST
 
+_REFUSED = replace(BLOB, outcome="error", status=404, body_bytes=90, source="none")
 _NOBODY = Responded(Asked("GET", "/x", "192.0.2.7", ""), "error", 404, 30, "none", 0.001, 0.001)
 
 
@@ -44,6 +46,7 @@ _SCRIPT: list[Event] = [
     UpstreamReceived("docker.io", 50),
     FillEnded("docker.io", DIGEST, "it broke", 50, 1.0),
     _NOBODY,
+    MetadataFailed("no room"),
     Unexpected(ZeroDivisionError()),
     UpstreamAnswered("docker.io", "HEAD", None, 5.0),
 ]
@@ -110,6 +113,16 @@ def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
             )
         },
     }
+
+
+def test_an_error_body_is_no_served_content(metrics: Metrics, page: Page) -> None:
+    """What says that there is nothing to serve counts as a request, and saves no byte."""
+    metrics.observe(_REFUSED)
+    samples = _samples(page)
+    labels = 'operation="blob",outcome="error",upstream="docker.io"'
+    assert samples[f"cacheproxy_requests_total{{{labels}}}"] == "1.0"
+    assert samples['cacheproxy_saved_bytes_total{upstream="docker.io"}'] == "0.0"
+    assert not [name for name in samples if name.startswith("cacheproxy_served_bytes_total")]
 
 
 def test_times_are_in_their_buckets(metrics: Metrics, page: Page) -> None:

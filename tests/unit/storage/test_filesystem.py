@@ -2,7 +2,9 @@ import asyncio
 import fcntl
 import os
 import resource
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pytest
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
-from cacheproxy.storage import reading
-from cacheproxy.storage.filesystem import FilesystemStore
+from cacheproxy.storage import leftovers, reading
+from cacheproxy.storage.filesystem import _THREADS, FilesystemStore
+from cacheproxy.storage.ingest import finished
 from cacheproxy.storage.layout import Layout
-from tests.support.leaks import open_files
+from tests.support.leaks import open_files, settle
 
 _CONTENT = bytes(number % 251 for number in range(10_000))
 _DIGEST = Digest.of(_CONTENT)
@@ -72,12 +75,13 @@ def _dangling_symlink(path: Path) -> None:
         pytest.param(_symlink, id="a symlink to the right bytes"),
         pytest.param(_dangling_symlink, id="a symlink to nothing"),
         pytest.param(Path.mkdir, id="a directory"),
+        pytest.param(os.mkfifo, id="a FIFO"),
     ],
 )
 async def test_what_is_no_regular_file_is_no_blob(
     store: FilesystemStore, layout: Layout, put: Callable[[Path], None]
 ) -> None:
-    """Whatever else has a blob's name is a miss, and nothing of it is left open."""
+    """Whatever else has a blob's name is a miss, blocks nobody, and nothing of it is left open."""
     path = _blob(layout)
     path.parent.mkdir(parents=True)
     put(path)
@@ -85,6 +89,36 @@ async def test_what_is_no_regular_file_is_no_blob(
     assert store.open(_DIGEST) is None
     assert await store.document(_DIGEST) is None
     assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(_symlink, id="a symlink to the right bytes"),
+        pytest.param(_dangling_symlink, id="a symlink to nothing"),
+        pytest.param(os.mkfifo, id="a FIFO"),
+    ],
+)
+async def test_a_document_takes_the_place_of_what_is_no_blob(
+    store: FilesystemStore, layout: Layout, put: Callable[[Path], None]
+) -> None:
+    """A document is kept where something else has its name, which a rename replaces."""
+    path = _blob(layout)
+    path.parent.mkdir(parents=True)
+    put(path)
+    await store.keep_document(_DIGEST, _CONTENT)
+    assert await store.document(_DIGEST) == _CONTENT
+    assert not path.is_symlink()
+
+
+async def test_a_directory_in_a_documents_place_is_an_error(
+    store: FilesystemStore, layout: Layout
+) -> None:
+    """A document that cannot have its name is not kept, and that is said, not passed over."""
+    _blob(layout).mkdir(parents=True)
+    with pytest.raises(StorageError):
+        await store.keep_document(_DIGEST, _CONTENT)
+    assert store.open(_DIGEST) is None
 
 
 async def test_a_committed_blob_is_read_only(store: FilesystemStore, layout: Layout) -> None:
@@ -140,15 +174,19 @@ async def test_a_leftover_that_is_whole_is_committed(
     [
         pytest.param(lambda path: path.symlink_to("/dev/null"), id="a symlink"),
         pytest.param(Path.mkdir, id="a directory"),
+        pytest.param(os.mkfifo, id="a FIFO"),
     ],
 )
 async def test_what_is_no_ingest_file_is_refused(
     store: FilesystemStore, layout: Layout, put: Callable[[Path], None]
 ) -> None:
-    """Whatever else has an ingest's name is never written to."""
+    """Whatever else has an ingest's name is never written to, nor watched, and blocks nobody."""
     put(_ingest(layout))
+    before = open_files()
     with pytest.raises(StorageError):
         await _append(store)
+    assert store.watch(_DIGEST) is None
+    assert open_files() == before
 
 
 async def test_the_lock_is_the_kernels(store: FilesystemStore, layout: Layout) -> None:
@@ -159,6 +197,100 @@ async def test_the_lock_is_the_kernels(store: FilesystemStore, layout: Layout) -
         assert ingest is None
     os.close(descriptor)
     assert await _append(store) == 10_000
+
+
+async def test_a_follower_does_not_hold_the_lock(store: FilesystemStore, layout: Layout) -> None:
+    """A failed ingest gives its lock back, although somebody still has the file open."""
+    before = open_files()
+    async with store.ingest(_DIGEST) as ingest:
+        assert ingest is not None
+        await ingest.append(_CONTENT)
+        reader = ingest.reader()
+    with closing(reader):
+        descriptor = os.open(layout.ingest(_DIGEST), os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        await _commit(store)
+        assert await reader.read(0, 10_000) == _CONTENT
+    assert open_files() == before
+
+
+async def test_an_empty_blob_keeps_its_name(store: FilesystemStore, layout: Layout) -> None:
+    """Ending the ingest of a committed blob without bytes leaves another's leftover alone."""
+    empty = Digest.of(b"")
+    async with store.ingest(empty) as ingest:
+        assert ingest is not None
+        await ingest.commit()
+        Path(layout.ingest(empty)).write_bytes(b"of somebody else")
+    assert Path(layout.ingest(empty)).read_bytes() == b"of somebody else"
+    assert await store.document(empty) == b""
+
+
+# -- work that cannot be stopped ---------------------------------------------------------
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """One thread."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+async def test_a_timeout_waits_for_the_thread_and_is_one(thread: ThreadPoolExecutor) -> None:
+    """Work that takes longer than it may is finished, and the timeout is a TimeoutError."""
+    task, ended = asyncio.current_task(), threading.Event()
+    assert task is not None
+
+    def work() -> None:
+        ended.wait(0.05)
+        ended.set()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await finished(thread, work)
+            assert ended.is_set()
+            await asyncio.sleep(0)
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_a_cancellation_comes_after_the_work(thread: ThreadPoolExecutor) -> None:
+    """However often it is cancelled, the work's outcome is had, and then it is cancelled once."""
+    begun, let_go, seen = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> str:
+        begun.set()
+        let_go.wait()
+        return "done"
+
+    async def run() -> None:
+        seen.append(await finished(thread, work))
+        await asyncio.sleep(0)
+        seen.append("not reached")
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(run())
+        await settle()
+        assert begun.is_set()
+        for _ in range(3):
+            task.cancel()
+            await settle()
+        assert not task.done()
+        let_go.set()
+    assert seen == ["done"]
+    assert task.cancelled()
+
+
+async def test_failing_work_fails_its_caller(thread: ThreadPoolExecutor) -> None:
+    """What the thread raises is raised, whether or not a cancellation came meanwhile."""
+
+    def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await finished(thread, work)
 
 
 # -- a disk that refuses -----------------------------------------------------------------
@@ -172,7 +304,6 @@ async def test_a_full_disk_is_our_error(store: FilesystemStore, layout: Layout) 
         with _file_size_limit(6000), pytest.raises(StorageError):
             await ingest.append(_CONTENT[4000:])
         assert ingest.offset == 4000
-        assert ingest.hasher().hexdigest() == Digest.of(_CONTENT[:4000]).encoded
         assert store.open(_DIGEST) is None
         await ingest.append(_CONTENT[4000:])
     await _commit(store)
@@ -252,6 +383,43 @@ async def test_a_disk_that_fails_is_our_error(
     assert open_files() == before
 
 
+async def test_a_cancelled_read_leaks_no_descriptor(
+    store: FilesystemStore, layout: Layout, cold: None
+) -> None:
+    """A read that is given up before any thread has begun it leaves no file open."""
+    await store.keep_document(_DIGEST, _CONTENT)
+    before = open_files()
+    let_go = threading.Event()
+    busy = [store._executor.submit(let_go.wait) for _ in range(_THREADS)]
+    blob = store.open(_DIGEST)
+    assert blob is not None
+    with closing(blob):
+        reads = [asyncio.gather(blob.read(0, 10)) for _ in range(5)]
+        await settle()
+        for read in reads:
+            read.cancel()
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+        left = open_files() - before
+        let_go.set()
+        await asyncio.gather(*map(asyncio.wrap_future, busy))
+        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 5
+        assert left == {str(_blob(layout)): 1}
+        assert await blob.read(5, 5) == _CONTENT[5:10]
+    assert open_files() == before
+
+
+async def test_a_read_after_closing_is_our_error(store: FilesystemStore, cold: None) -> None:
+    """Who reads what is closed gets an error of ours, and never another file's bytes."""
+    await store.keep_document(_DIGEST, _CONTENT)
+    before = open_files()
+    blob = store.open(_DIGEST)
+    assert blob is not None
+    blob.close()
+    with pytest.raises(StorageError):
+        await blob.read(0, 10)
+    assert open_files() == before
+
+
 # -- sweeping ----------------------------------------------------------------------------
 
 
@@ -295,3 +463,52 @@ async def test_sweeping_leaves_what_is_no_file(store: FilesystemStore, layout: L
     assert await store.sweep(-1000) == 0
     assert outside.exists()
     assert directory.is_dir()
+
+
+async def test_sweeping_does_not_wait_for_a_fifo(store: FilesystemStore, layout: Layout) -> None:
+    """A FIFO that nobody writes to does not hold up the sweep."""
+    fifo = layout.root / "ingest" / "fifo"
+    os.mkfifo(fifo)
+    (layout.root / "ingest" / "old").write_bytes(b"x")
+    async with asyncio.timeout(5):
+        await store.sweep(-1000)
+    assert not (layout.root / "ingest" / "old").exists()
+
+
+async def test_sweeping_survives_files_that_vanish(
+    store: FilesystemStore, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody else removes while it is looked at is passed over, and the rest is swept."""
+    directory = layout.root / "ingest"
+    for name in ("a", "b", "c"):
+        (directory / name).write_bytes(b"x")
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / name for name in "axbyc"]))
+    assert leftovers.sweep(directory, -1000) == 3
+    monkeypatch.undo()
+    assert list(directory.iterdir()) == []
+
+
+async def test_sweeping_leaves_what_was_taken_up_again(
+    store: FilesystemStore, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that has another one's name by the time of the lock is not removed."""
+    path = layout.root / "ingest" / "x"
+    path.write_bytes(b"old")
+    lock = fcntl.flock
+
+    def slow(descriptor: int, operation: int) -> None:
+        # Its writer commits, and the next download of the same blob begins.
+        path.rename(path.with_name("committed"))
+        path.write_bytes(b"new")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    assert leftovers.sweep(layout.root / "ingest", -1000) == 0
+    assert path.read_bytes() == b"new"
+
+
+async def test_sweeping_a_directory_that_is_gone(store: FilesystemStore, layout: Layout) -> None:
+    """Without the directory there is nothing to sweep that anybody could be told of."""
+    (layout.root / "ingest").rmdir()
+    with pytest.raises(OSError, match="No such file"):
+        await store.sweep(0)

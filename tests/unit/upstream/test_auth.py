@@ -269,9 +269,8 @@ async def test_an_upstream_may_change_its_mind(make: Make, server: FakeTokenServ
     "realm",
     [
         pytest.param("https://evil.example/token", id="another domain"),
-        pytest.param("http://auth.example.com/token", id="http"),
-        pytest.param("https://x@auth.example.com/token", id="a user"),
-        pytest.param("https://169.254.169.254/token", id="the metadata service"),
+        pytest.param("https://auth.example.com.evil.example/token", id="a longer name"),
+        pytest.param("https://1.1.1.1/token", id="a public address"),
     ],
 )
 async def test_credentials_go_to_no_strange_realm(
@@ -285,6 +284,45 @@ async def test_credentials_go_to_no_strange_realm(
     assert "pass" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "realm",
+    [
+        pytest.param("http://auth.example.com/token", id="http"),
+        pytest.param("https://x@auth.example.com/token", id="a user"),
+        pytest.param("https://auth.example.com/token#x", id="a fragment"),
+        pytest.param("https://169.254.169.254/token", id="the metadata service"),
+        pytest.param("https://metadata.google.internal./token", id="Google's, and a dot"),
+        pytest.param("https://127.0.0.1:5001/admin", id="this machine"),
+        pytest.param("https://localhost/token", id="this machine by name"),
+        pytest.param("https://127.1/token", id="this machine in short"),
+        pytest.param("https://2130706433/token", id="this machine as a number"),
+        pytest.param("https://[::1]/token", id="this machine by IPv6"),
+        pytest.param("https://10.0.0.1/token", id="this network"),
+    ],
+)
+@pytest.mark.parametrize("login", [None, _LOGIN], ids=["anonymous", "with a login"])
+async def test_a_realm_that_no_redirect_may_lead_to_is_not_asked(
+    make: Make, server: FakeTokenServer, login: Login | None, realm: str
+) -> None:
+    """Upstream sends nobody to this network for a token, with credentials or without."""
+    authorizer = make(login)
+    for _ in range(2):
+        with pytest.raises(UpstreamUnavailable, match="where we do not go") as caught:
+            await authorizer.answer([Bearer(realm, "s", "")], _SCOPE, None)
+        assert str(URL(realm).host) in str(caught.value)
+        assert "pass" not in str(caught.value)
+    assert server.asked == []
+
+
+async def test_a_public_realm_is_asked_without_credentials(
+    make: Make, server: FakeTokenServer
+) -> None:
+    """Who has no login may be sent for a token anywhere in public."""
+    bearer = Bearer("https://elsewhere.example/token", "s", "")
+    assert await make().answer([bearer], _SCOPE, None) == "Bearer t1"
+    assert server.asked[0][1] is None
+
+
 async def test_an_allowed_realm_is_asked(make: Make, server: FakeTokenServer) -> None:
     """A realm that the operator allows by name gets the credentials."""
     authorizer = make(_LOGIN, frozenset({"authn.other.example"}))
@@ -293,7 +331,22 @@ async def test_an_allowed_realm_is_asked(make: Make, server: FakeTokenServer) ->
 
 
 @pytest.mark.parametrize(
-    "realm", ["", "token", "/token", "ftp://auth.example.com/t", "file:///etc/passwd", "https://"]
+    "realm",
+    [
+        "",
+        "token",
+        "/token",
+        "//auth.example.com/t",
+        "ftp://auth.example.com/t",
+        "file:///etc/passwd",
+        "https://",
+        "https://[::1",
+        "https://auth.example.com:port/t",
+        "https://auth.example.com:99999/t",
+        "https://auth.example.com\\@127.0.0.1/t",
+        "https://\udcff/t",
+        "\u2603",
+    ],
 )
 async def test_a_realm_that_is_no_url(make: Make, server: FakeTokenServer, realm: str) -> None:
     """A realm that nobody can be asked at is upstream's failure."""
