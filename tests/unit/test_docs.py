@@ -28,6 +28,7 @@ from cacheproxy.domain.events import (
 )
 from cacheproxy.domain.fill_state import _NEXT
 from cacheproxy.edge.errors import RULES
+from cacheproxy.ops.admin import Readiness
 from cacheproxy.ops.logging import EventLog
 from cacheproxy.ops.metrics import Metrics, Page
 from cacheproxy.settings import Problem, Settings, SettingsError, load
@@ -222,6 +223,23 @@ def test_the_cache_status_table_is_the_codes() -> None:
     for outcome in get_args(Outcome):
         (example,) = [_spans(row[1])[0] for row in rows if _spans(row[0]) == [outcome]]
         assert example.startswith(CacheStatus(outcome).field("cacheproxy"))
+
+
+def test_a_revalidated_tag_is_shown_as_it_is_sent() -> None:
+    """docs/requests.md has what a tag's field is after upstream has confirmed it."""
+    status = CacheStatus("hit", ttl=60.0, forward_status=200, is_revalidated=True)
+    (row,) = [row for row in _rows(_REQUESTS, "outcome") if _spans(row[0]) == ["hit"]]
+    assert status.field("cacheproxy") in _spans(row[2])
+
+
+def test_the_words_of_readiness_are_documented() -> None:
+    """docs/operations.md has each word that /readyz can say."""
+    readiness, words = Readiness(), list[str]()
+    for change in (readiness.begin, readiness.end, readiness.end):
+        words.append(readiness.word)
+        change()
+    (row,) = [row for row in _rows(_OPERATIONS, "path") if _spans(row[0]) == ["/readyz"]]
+    assert [word for cell in row[1:] for word in _spans(cell)] == [words[1], words[0], words[2]]
 
 
 # -- metrics ---------------------------------------------------------------------------

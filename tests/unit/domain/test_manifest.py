@@ -231,7 +231,12 @@ def test_a_media_type_that_cannot_be_sent_is_refused(
 
 @pytest.mark.parametrize(
     "text",
-    [*sorted(media_types.INDEXES | media_types.MANIFESTS), "a/b", "x/a!#$&-^_.+1", "A1/" + "x" * 127],
+    [
+        *sorted(media_types.INDEXES | media_types.MANIFESTS),
+        "a/b",
+        "x/a!#$&-^_.+1",
+        "A1/" + "x" * 127,
+    ],
 )
 def test_a_media_type_that_can_be_sent_is_valid(text: str) -> None:
     """The types of manifests, and whatever else RFC 6838 has names for, are media types."""

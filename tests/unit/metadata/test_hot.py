@@ -174,7 +174,7 @@ async def test_what_a_link_knew_before_is_known_here_too() -> None:
 
 
 async def test_an_older_record_does_not_rise_again() -> None:
-    """Who reads while another one writes gets what was there, and does not keep it as the newest."""
+    """Who reads while another one writes gets what was there, and does not keep it as newest."""
     store = Slow()
     hot = HotMetadata(store, Told())
     await store.put_tag(_REPOSITORY, _TAG, _OLD)

@@ -1,4 +1,3 @@
-import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 

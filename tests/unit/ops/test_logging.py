@@ -232,7 +232,7 @@ def test_what_is_no_http_is_logged_for_those_who_look_for_it(
 ) -> None:
     """Garbage that a client sends leaves a line at level debug, and none at any other."""
     for configured in ("debug", "info", level):  # whatever it was before
-        _log(output, configured)  # type: ignore[arg-type]  # of a tuple of words
+        _log(output, configured)
     try:
         _fail()
     except ZeroDivisionError:

@@ -193,7 +193,8 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             [
                 "1:22: upstreams.quay.io: must be a section; its keys are url, aliases, "
                 "official_namespace, credentials, tags, allow, deny, ca_file, client_certificate, "
-                "proxy_url, insecure, token_realms, max_connections, connect_timeout, answer_timeout, idle_timeout, retries"
+                "proxy_url, insecure, token_realms, max_connections, connect_timeout, "
+                "answer_timeout, idle_timeout, retries"
             ],
         ),
         ("server: {listen: [a]}\n", ["1:18: server.listen: must be one value, not a list"]),

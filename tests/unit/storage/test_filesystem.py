@@ -220,11 +220,12 @@ async def test_a_follower_does_not_hold_the_lock(store: FilesystemStore, layout:
 async def test_an_empty_blob_keeps_its_name(store: FilesystemStore, layout: Layout) -> None:
     """Ending the ingest of a committed blob without bytes leaves another's leftover alone."""
     empty = Digest.of(b"")
+    leftover = layout.ingest(empty)
     async with store.ingest(empty) as ingest:
         assert ingest is not None
         await ingest.commit()
-        Path(layout.ingest(empty)).write_bytes(b"of somebody else")
-    assert Path(layout.ingest(empty)).read_bytes() == b"of somebody else"
+        leftover.write_bytes(b"of somebody else")
+    assert leftover.read_bytes() == b"of somebody else"
     assert await store.document(empty) == b""
 
 
@@ -240,18 +241,19 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 
 async def test_a_timeout_waits_for_the_thread_and_is_one(thread: ThreadPoolExecutor) -> None:
     """Work that takes longer than it may is finished, and the timeout is a TimeoutError."""
-    task, ended = asyncio.current_task(), threading.Event()
+    task, let_go, ended = asyncio.current_task(), threading.Event(), list[bool]()
     assert task is not None
 
-    def work() -> None:
-        ended.wait(0.05)
-        ended.set()
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.001):
-            await finished(thread, work)
-            assert ended.is_set()
+    async def work() -> None:
+        async with asyncio.timeout(0):
+            await finished(thread, let_go.wait)
+            ended.append(let_go.is_set())
             await asyncio.sleep(0)
+
+    asyncio.get_running_loop().call_later(0.01, let_go.set)
+    with pytest.raises(TimeoutError):
+        await work()
+    assert ended == [True]
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 
