@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check demo format lint types imports lock clean venv
+.PHONY: help run test check demo bench format lint types imports lock clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: $(VENV)/.dev ## Set up and run all tests (those that need a part which is 
 
 demo: $(VENV)/.dev ## Pull an image twice from a real registry on this machine; print what crossed the upstream link
 	@$(BIN)/python -m demo
+
+bench: $(VENV)/.dev ## Measure beside distribution and nginx, behind a slow link (BENCH=--quick for a look)
+	@$(BIN)/python -m bench $(BENCH)
 
 check: lint types imports ## What CI runs: format, lint, types, layers, all tests
 	@$(BIN)/pytest -q

@@ -11,6 +11,7 @@ from typing import Protocol
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Event
 from cacheproxy.domain.freshness import TagRecord
+from cacheproxy.domain.manifest import Manifest
 from cacheproxy.domain.operation import Query
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Reference, Repository, Tag
@@ -54,6 +55,10 @@ class Readable(Protocol):
         """
         ...
 
+    def try_send(self, to: int, offset: int, length: int) -> int:
+        """Give a socket up to `length` bytes, uncopied, if that needs no waiting; how many."""
+        ...
+
     async def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`, at least one; empty at the end.
 
@@ -84,11 +89,19 @@ class Ingest(Protocol):
         """Bytes that are there and hashed."""
         ...
 
-    async def append(self, chunk: bytes) -> None:
-        """Write and hash.
+    async def reserve(self, size: int) -> None:
+        """Reserve the room for the whole blob, evicting what must go for it.
 
         Raises:
-            StorageError: the disk refused.
+            StorageError: there is no such room.
+        """
+        ...
+
+    async def append(self, chunk: bytes) -> None:
+        """Write and hash. Where nothing is reserved, room is as it is needed.
+
+        Raises:
+            StorageError: the disk refused, or has no room left.
         """
         ...
 
@@ -152,15 +165,25 @@ class BlobStore(Protocol):
         """A small blob's content whole, such as a manifest's; None where it is not here."""
         ...
 
-    async def keep_document(self, digest: Digest, content: bytes) -> None:
-        """Store a small blob that was verified already.
+    async def keep_manifest(self, repository: Repository, manifest: Manifest) -> None:
+        """Store a verified manifest; what it refers to stays warm with it.
+
+        Raises:
+            StorageError: the disk refused, or has no room left for it.
+        """
+        ...
+
+    async def name(self, repository: Repository, tag: Tag, digest: Digest) -> None:
+        """Remember what a tag names: what is pinned is pinned by its tags.
 
         Raises:
             StorageError: the disk refused.
         """
         ...
 
-    def ingest(self, digest: Digest) -> AbstractAsyncContextManager[Ingest | None]:
+    def ingest(
+        self, repository: Repository, digest: Digest
+    ) -> AbstractAsyncContextManager[Ingest | None]:
         """Begin, or take up again, the writing of a blob; None while another writes it.
 
         Raises:

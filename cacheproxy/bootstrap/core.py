@@ -1,11 +1,10 @@
 """The core with its adapters, and its upkeep."""
 
-import asyncio
 from contextlib import AsyncExitStack
-from typing import NoReturn
 
+from cacheproxy.bootstrap.budget import make_budget
+from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.bootstrap.upstreams import make_clients, make_config, make_registries
-from cacheproxy.domain.errors import CacheproxyError
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hot import HotMetadata
@@ -17,7 +16,8 @@ from cacheproxy.settings.model import Settings
 from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
 
-_SWEEP_SECONDS = 3600.0
+# Of the time that a client is let wait: the rest is for serving what is stale instead.
+_PATIENCE = 0.6
 
 
 async def make_core(
@@ -31,7 +31,7 @@ async def make_core(
     configs = {name: make_config(upstream) for name, upstream in settings.upstreams.items()}
     layout = Layout(settings.cache.directory)
     layout.prepare()
-    store = FilesystemStore(layout)
+    store = FilesystemStore.at(layout, make_budget(settings, layout), clock, observer)
     stack.callback(store.close)
     metadata = HotMetadata(_metadata(settings, layout), observer)
     stack.push_async_callback(metadata.close)
@@ -40,9 +40,17 @@ async def make_core(
     for client in clients.values():
         stack.push_async_callback(client.close)
     stack.push_async_callback(tasks.close)
-    tasks.start(_sweep_for_ever(store, clock, settings.cache.keep_partial), "sweep")
+    upkeep = Upkeep(store, clock, observer, settings.cache.keep_partial)
+    tasks.start(upkeep.run(), "upkeep")
     cache = settings.cache
-    context = FillContext(store, observer, clock, cache.abandon_after, cache.relay_ahead)
+    context = FillContext(
+        store,
+        observer,
+        clock,
+        abandon_after=cache.abandon_after,
+        relay_ahead=cache.relay_ahead,
+        patience=settings.server.response_timeout * _PATIENCE,
+    )
     return PullThrough(make_registries(settings, clients), context, metadata, tasks)
 
 
@@ -50,15 +58,3 @@ def _metadata(settings: Settings, layout: Layout) -> Metadata:
     if settings.metadata.url == "memory:":
         return MemoryMetadata()
     return EmbeddedMetadata(layout.metadata)
-
-
-async def _sweep_for_ever(store: FilesystemStore, clock: Clock, keep: float) -> NoReturn:
-    while True:
-        try:
-            await store.sweep(keep)
-        except (OSError, CacheproxyError) as error:
-            # The next one may do better; what it would have removed is small beside blobs.
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "partial downloads could not be swept", "exception": error}
-            )
-        await clock.sleep(_SWEEP_SECONDS)

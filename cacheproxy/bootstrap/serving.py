@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from cacheproxy.bootstrap.budget import store_bytes
 from cacheproxy.bootstrap.core import make_core
 from cacheproxy.bootstrap.listening import Listening, bind, listen, server_tls
 from cacheproxy.bootstrap.upstreams import make_routes
 from cacheproxy.edge.api import Api, EdgeConfig
-from cacheproxy.edge.app import make_server
+from cacheproxy.edge.app import PullServer
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.ops.admin import Readiness, make_admin_app
 from cacheproxy.ops.logging import EventLog
@@ -53,9 +54,8 @@ async def serving(
     async with AsyncExitStack() as stack:
         admin_socket = stack.enter_context(bind(settings.admin.listen))
         pull_socket = stack.enter_context(bind(settings.server.listen))
-        admin = await listen_for_operators(
-            stack, make_admin_app(Page(metrics.registry), readiness), admin_socket
-        )
+        page = Page.of(metrics.registry, store_bytes(settings))
+        admin = await listen_for_operators(stack, make_admin_app(page, readiness), admin_socket)
         pull = await pulling(stack, settings, pull_socket, told, clock or SystemClock())
         readiness.begin()
         stack.callback(readiness.end)
@@ -88,7 +88,7 @@ async def pulling(
     )
     how = _listening(settings.server, on)
     runner = web.ServerRunner(
-        make_server(api, **how.options()), shutdown_timeout=how.shutdown_timeout
+        PullServer(api, **how.options()), shutdown_timeout=how.shutdown_timeout
     )
     return await listen(stack, runner, how)
 

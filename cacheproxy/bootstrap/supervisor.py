@@ -17,6 +17,7 @@ from typing import NoReturn
 import structlog
 from prometheus_client import multiprocess
 
+from cacheproxy.bootstrap.budget import store_bytes
 from cacheproxy.bootstrap.listening import bind
 from cacheproxy.bootstrap.serving import listen_for_operators
 from cacheproxy.bootstrap.signals import stop_on_signals
@@ -57,7 +58,9 @@ async def supervise(settings: Settings) -> None:
         readiness = Readiness()
         admin_socket = stack.enter_context(bind(settings.admin.listen))
         admin = await listen_for_operators(
-            stack, make_admin_app(Page.of_workers(directory), readiness), admin_socket
+            stack,
+            make_admin_app(Page.of_workers(directory, store_bytes(settings)), readiness),
+            admin_socket,
         )
         workers = [_Worker(shared) for _ in range(settings.server.workers)]
         stack.push_async_callback(_drain, workers)

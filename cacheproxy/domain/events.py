@@ -117,6 +117,25 @@ class FillEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Evicted:
+    """A blob was removed to make room.
+
+    Attributes:
+        registry: the upstream that it came from; empty where that is not known any more.
+        digest: of the blob.
+        size: the room that it took, in bytes.
+        reason: the budget; nobody asked for it; or the volume was fuller than expected.
+        age: seconds since it was stored.
+    """
+
+    registry: str
+    digest: Digest
+    size: int
+    reason: Literal["size", "idle", "space"]
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataFailed:
     """The metadata store refused to write; what it was to keep is lost with the process."""
 
@@ -132,6 +151,7 @@ class Unexpected:
 
 Event = (
     Unexpected
+    | Evicted
     | MetadataFailed
     | Responded
     | UpstreamAnswered

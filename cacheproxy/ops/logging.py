@@ -12,6 +12,7 @@ import structlog
 
 from cacheproxy.domain.events import (
     Event,
+    Evicted,
     FillEnded,
     MetadataFailed,
     Responded,
@@ -39,7 +40,8 @@ def configure(level: Level, log_format: Literal["json", "console"], stream: Text
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # One write for a line with its end: workers share the stream.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
@@ -106,6 +108,15 @@ class EventLog:
                     method=method,
                     status=status,
                     seconds=round(seconds, 4),
+                )
+            case Evicted(registry, digest, size, reason, age):
+                self._log.info(
+                    "evicted",
+                    upstream=registry,
+                    digest=digest,
+                    bytes=size,
+                    reason=reason,
+                    age=round(age, 1),
                 )
             case MetadataFailed(error):
                 self._log.warning("metadata not written", error=error)

@@ -4,7 +4,7 @@ With several workers each counts into files of its own (prometheus_client's mult
 chosen by an environment variable when it is imported), and the supervisor's page adds them up.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from prometheus_client import (
@@ -15,11 +15,12 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from cacheproxy.domain.events import (
     Event,
+    Evicted,
     FillEnded,
     FillStarted,
     Responded,
@@ -98,6 +99,13 @@ class Metrics:
             ("upstream", "outcome"),
             registry=registry,
         )
+        self._evictions = Counter(
+            "cacheproxy_evictions_total",
+            "Blobs that were removed: for the budget, because nobody asked for them, or for a "
+            "volume that was fuller than expected.",
+            ("reason",),
+            registry=registry,
+        )
         self._first_byte = Histogram(
             "cacheproxy_time_to_first_byte_seconds",
             "From a request's head to its response's head.",
@@ -122,6 +130,8 @@ class Metrics:
                 self._answered(event)
             case UpstreamReceived(upstream, count):
                 self._upstream_bytes.labels(upstream).inc(count)
+            case Evicted(_, _, _, reason):
+                self._evictions.labels(reason).inc()
             case FillStarted():
                 self._fills_in_flight.inc()
             case FillEnded(upstream, _, error):
@@ -164,28 +174,67 @@ class Metrics:
             self._ratelimit.labels(event.registry).set(event.ratelimit_remaining)
 
 
-class _Source(Protocol):
-    def collect(self) -> Iterable[Metric]: ...
+class Source(Protocol):
+    """Where numbers come from."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The numbers, now."""
+        ...
 
 
 class Page:
     """All metrics in the text format, of one process or of several."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, *sources: Source) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(source)
-        self._registry.register(SavedBytes(source))
+        for source in sources:
+            self._registry.register(source)
 
     @classmethod
-    def of_workers(cls, directory: str) -> "Page":
-        """What the workers have counted, added up; the dead ones' too."""
+    def of(cls, counted: Source, store: Source) -> "Page":
+        """What this process has counted, and the store's numbers."""
+        return cls(counted, SavedBytes(counted), store)
+
+    @classmethod
+    def of_workers(cls, directory: str, store: Source) -> "Page":
+        """What the workers have counted, added up, the dead ones' too; and the store's numbers."""
         workers = CollectorRegistry()
         MultiProcessCollector(workers, directory)  # type: ignore[no-untyped-call]  # not annotated
-        return cls(workers)
+        return cls.of(workers, store)
 
     def render(self) -> bytes:
         """The page."""
         return generate_latest(self._registry)
+
+
+class StoreBytes:
+    """What the store holds, and what it may: read when the page is."""
+
+    def __init__(self, read: Callable[[], tuple[int, int, int]]) -> None:
+        """Take how to read them.
+
+        Args:
+            read: tells the bytes stored, reserved for downloads, and allowed.
+        """
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        """Their names, so that nothing has to be read to learn them."""
+        return self._families(0, 0, 0)
+
+    def collect(self) -> Iterator[Metric]:
+        """The numbers, now."""
+        return self._families(*self._read())
+
+    @staticmethod
+    def _families(stored: int, reserved: int, allowed: int) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "cacheproxy_store_bytes", "Room that blobs and downloads take.", stored + reserved
+        )
+        yield GaugeMetricFamily(
+            "cacheproxy_store_reserved_bytes", "Of that, the room of downloads.", reserved
+        )
+        yield GaugeMetricFamily("cacheproxy_store_max_bytes", "Room that they may take.", allowed)
 
 
 class SavedBytes:
@@ -195,7 +244,7 @@ class SavedBytes:
     for the rest. And one worker serves what another has fetched.
     """
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self._highest: dict[str, float] = {}
 

@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, PlainValidator, with_config
 
+from cacheproxy.domain.budget import PolicyName
 from cacheproxy.settings import reading
 from cacheproxy.settings.addresses import (
     Address,
@@ -58,6 +59,7 @@ _Timeout = Annotated[
 _Size = Annotated[Size, PlainValidator(reading.parsed(parse_size))]
 _Registry = Annotated[str, PlainValidator(reading.parsed(parse_registry))]
 _Host = Annotated[str, PlainValidator(reading.parsed(parse_host))]
+_Reference = Annotated[str, PlainValidator(reading.reference_pattern)]
 _Pattern = Annotated[str, PlainValidator(reading.pattern)]
 
 # The cluster's nodes are the clients, hence every interface; operators are on this host.
@@ -138,6 +140,9 @@ class CacheSettings:
         keep_partial: how long a download that broke off is kept, to be taken up again.
         abandon_after: a download that no client follows any more is given up after so long;
             None lets it go on to its end.
+        policy: what goes first when room is needed.
+        idle_for: what nobody asked for in so long goes; None keeps it.
+        pins: patterns of references, such as docker.io/library/pause:*, that never go.
         relay_ahead: a range that starts more than this ahead of the download is fetched
             from upstream beside it; in bytes.
     """
@@ -147,6 +152,11 @@ class CacheSettings:
     min_free: _Size = _MIN_FREE
     keep_partial: _Duration = 86400.0
     abandon_after: _Duration | None = None
+    policy: Annotated[PolicyName, PlainValidator(reading.choice(*get_args(PolicyName)))] = (
+        "lfu-decay"
+    )
+    idle_for: _Timeout | None = None
+    pins: tuple[_Reference, ...] = ()
     relay_ahead: Annotated[
         int, PlainValidator(reading.parsed(parse_bytes)), Shown(format_bytes)
     ] = 64 * 1024**2
@@ -237,6 +247,7 @@ class UpstreamSettings:
         connect_timeout: for the connection and its TLS handshake.
         answer_timeout: for the head of an answer; all of it but for blobs, twice as long.
         idle_timeout: a blob that brings no byte for so long is given up.
+        max_size: its blobs never take more than this of the cache; None: as much as there is.
         retries: how often in a row a download that breaks is taken up again.
     """
 
@@ -262,6 +273,7 @@ class UpstreamSettings:
     connect_timeout: _Timeout = 5.0
     answer_timeout: _Timeout = 10.0
     idle_timeout: _Timeout = 30.0
+    max_size: _Size | None = None
     retries: Annotated[int, PlainValidator(reading.whole(0, 100))] = 5
 
 

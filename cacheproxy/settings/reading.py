@@ -140,6 +140,19 @@ def pattern(value: object) -> str:
     return written
 
 
+def reference_pattern(value: object) -> str:
+    """A pattern over references with their tags, such as `docker.io/library/pause:*`."""
+    written = text(value)
+    if re.fullmatch(r"[A-Za-z0-9._/*?:-]+", written) is None:
+        raise ValueError(
+            f"{quoted(written)} matches no reference; write REGISTRY/NAME:TAG with * ** ?, "
+            "such as docker.io/library/pause:*"
+        )
+    if not re.search(r"[:*]", written):
+        raise ValueError(f"{quoted(written)} has no tag; write {written}:* for all of them")
+    return written
+
+
 def metadata_url(value: object) -> str:
     """Where metadata is kept; the message never repeats what may hold a password."""
     written = text(value)

@@ -1,20 +1,28 @@
 """Blobs as files, named by their digest."""
 
-import os
+import sqlite3
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from stat import S_ISREG
 
+from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import StorageError
-from cacheproxy.domain.manifest import SIZE_LIMIT
+from cacheproxy.domain.errors import StartError, StorageError
+from cacheproxy.domain.manifest import SIZE_LIMIT, Manifest
+from cacheproxy.domain.reference import Repository, Tag
+from cacheproxy.ports import Clock, Observer
+from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.growing import GrowingFile, watch
-from cacheproxy.storage.ingest import FileIngest, Place, finished, open_ingest
+from cacheproxy.storage.ingest import FileIngest, Hands, Place, open_ingest
+from cacheproxy.storage.inventory import look_through
 from cacheproxy.storage.layout import Layout
-from cacheproxy.storage.leftovers import sweep
-from cacheproxy.storage.reading import READ_ONLY, FileReader
+from cacheproxy.storage.ledger import Ledger
+from cacheproxy.storage.leftovers import is_locked, sweep
+from cacheproxy.storage.reading import FileReader
+from cacheproxy.storage.removal import open_blob, remove
+from cacheproxy.storage.threads import finished
 
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
 # default pool of the loop is not for this, since name resolution waits there.
@@ -28,36 +36,43 @@ class FilesystemStore:
     has a name is whole, and needs no check when it is opened.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, accounts: Accounts) -> None:
+        self.accounts = accounts
         self._layout = layout
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
 
     @classmethod
-    def at(cls, root: Path) -> "FilesystemStore":
-        """The store in a directory, which is made.
+    def at(
+        cls, layout: Layout, budget: Budget, clock: Clock, observer: Observer
+    ) -> "FilesystemStore":
+        """The store in a directory that is prepared.
 
         Raises:
-            StartError: the directory cannot be used.
+            StartError: the ledger cannot be used.
         """
-        layout = Layout(root)
-        layout.prepare()
-        return cls(layout)
+
+        def ledger() -> Ledger:
+            return Ledger(layout.ledger, partial(remove, layout), layout.free_bytes)
+
+        try:
+            return cls(layout, Accounts(ledger, budget, clock, observer))
+        except sqlite3.Error as error:
+            raise StartError(
+                f"the ledger {layout.ledger} cannot be used: {error}; if it is damaged, remove "
+                "it: it is made anew from what the cache directory holds"
+            ) from error
 
     def close(self) -> None:
         """End the threads, after what they are doing."""
         self._executor.shutdown()
+        self.accounts.close()
 
     def open(self, digest: Digest) -> FileReader | None:
-        """The blob; None where it is not here, or is no regular file."""
-        try:
-            descriptor = os.open(self._layout.blob(digest), READ_ONLY)
-        except OSError:
-            return None
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
-            os.close(descriptor)
-            return None
-        return FileReader(descriptor, status.st_size, self._executor)
+        """The blob; None where it is not here, or is no regular file, or is about to go."""
+        blob = open_blob(self._layout.blob(digest), self._executor)
+        if blob is not None:
+            self.accounts.use(digest)
+        return blob
 
     async def document(self, digest: Digest) -> bytes | None:
         """A small blob whole; None where it is not here, or larger than a manifest may be."""
@@ -71,45 +86,82 @@ class FilesystemStore:
         finally:
             blob.close()
 
-    async def keep_document(self, digest: Digest, content: bytes) -> None:
-        """Store a small blob that was verified already."""
-        known = self.open(digest)
-        if known is not None:
-            known.close()
+    async def keep_manifest(self, repository: Repository, manifest: Manifest) -> None:
+        """Store a verified manifest."""
+        blob = open_blob(self._layout.blob(manifest.digest), self._executor)
+        if blob is not None:
+            blob.close()
             return
-        async with self.ingest(digest) as ingest:
+        children = tuple(child.digest for child in manifest.children)
+        holding = Holding(repository.registry, "manifest", children)
+        async with self._writing(manifest.digest, holding) as ingest:
             if ingest is None:
                 return  # another process is writing the same bytes
             if ingest.offset:
                 # Left by a blob fill that broke: what is verified replaces it.
                 await ingest.restart()
-            await ingest.append(content)
+            await ingest.reserve(len(manifest.body))
+            await ingest.append(manifest.body)
             ingest.verify()
             await ingest.commit()
 
-    @asynccontextmanager
-    async def ingest(self, digest: Digest) -> AsyncIterator[FileIngest | None]:
+    async def name(self, repository: Repository, tag: Tag, digest: Digest) -> None:
+        """Remember what a tag names, since pins are of tags."""
+        await self.accounts.name(f"{repository}:{tag}", digest)
+
+    def ingest(
+        self, repository: Repository, digest: Digest
+    ) -> AbstractAsyncContextManager[FileIngest | None]:
         """Begin, or take up again, the writing of a blob; None while another writes it."""
-        place = Place(digest, self._layout.ingest(digest), Path(self._layout.blob(digest)))
+        return self._writing(digest, Holding(repository.registry))
+
+    @asynccontextmanager
+    async def _writing(self, digest: Digest, holding: Holding) -> AsyncIterator[FileIngest | None]:
+        blob = Path(self._layout.blob(digest))
+        place = Place(digest, self._layout.ingest(digest), blob, holding)
         ingest = await self._locked(place)
         try:
             yield ingest
         finally:
             if ingest is not None:
-                ingest.close()
+                await ingest.close()
 
     def watch(self, digest: Digest) -> GrowingFile | None:
         """What another process is writing; None where there is nothing (any more)."""
         return watch(self._layout.ingest(digest), self._executor)
 
+    async def take_stock(self) -> None:
+        """Bring the ledger in line with what is on disk; downloads wait for the first time."""
+        try:
+            await self._take_stock()
+        finally:
+            # Should it fail, what the ledger knew from before has to do.
+            self.accounts.all_is_counted()
+
+    async def _take_stock(self) -> None:
+        known = await self.accounts.known()
+        stock = await finished(self._executor, lambda: look_through(self._layout, known))
+        await self.accounts.take_in(stock.unknown)
+        await self.accounts.forget(d for d in stock.missing if not self._layout.holds(d))
+        for digest, size in stock.partial.items():
+            if not is_locked(self._layout.ingest(digest)):  # taken up again since
+                await self.accounts.release(digest, size)
+        for digest in await self.accounts.reservations():
+            if not self._layout.ingest(digest).exists():
+                await self.accounts.release(digest, 0)  # its process has died
+
     async def sweep(self, keep_seconds: float) -> int:
         """Remove partial downloads that nobody took up for so long; how many there were."""
         directory = self._layout.root / "ingest"
-        return await finished(self._executor, lambda: sweep(directory, keep_seconds))
+        removed = await finished(self._executor, lambda: sweep(directory, keep_seconds))
+        for digest in removed:
+            await self.accounts.release(digest, 0)
+        return len(removed)
 
     async def _locked(self, place: Place) -> FileIngest | None:
+        hands = Hands(self._executor, self.accounts)
         try:
-            return await finished(self._executor, lambda: open_ingest(place, self._executor))
+            return await finished(self._executor, lambda: open_ingest(place, hands))
         except OSError as error:
             raise StorageError(f"the disk refused to write: {error.strerror}") from error
 

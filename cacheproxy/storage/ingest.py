@@ -4,7 +4,7 @@ The file's lock (flock) makes its holder the only writer, across all processes t
 volume; the kernel drops it with the process, so a killed writer blocks nobody.
 """
 
-import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -15,27 +15,54 @@ from typing import TypeVar
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
+from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.reading import FileReader
+from cacheproxy.storage.threads import finished
 
 T = TypeVar("T")
 
 _REHASH_STEP = 1024 * 1024
+_RESERVE_STEP = 16 * 1024 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class FileIngest:
     """One blob being written (`Ingest`). Made by `open_ingest`, ended by `close`."""
 
-    def __init__(self, place: "Place", descriptor: int, executor: Executor) -> None:
+    def __init__(self, place: "Place", descriptor: int, hands: "Hands") -> None:
         self.offset = 0
         self._place = place
         self._descriptor = descriptor
-        self._executor = executor
+        self._executor = hands.executor
+        self._accounts = hands.accounts
         self._hasher = place.digest.hasher()
+        self._reserved = 0
         self._is_committed = False
+        self._is_discarded = False
+
+    async def reserve(self, size: int) -> None:
+        """Reserve the room for a blob of this size."""
+        if size > self._reserved:
+            await self._accounts.reserve(self._place.digest, self._place.holding.registry, size)
+            self._reserved = size
 
     async def append(self, chunk: bytes) -> None:
         """Write and hash in a thread; the loop goes on reading from upstream meanwhile."""
-        await self._off_loop(lambda: self._append(chunk))
+        if self.offset + len(chunk) > self._reserved:
+            await self._reserve_more(len(chunk))
+        try:
+            await self._off_loop(lambda: self._append(chunk))
+        except _DiskFullError:
+            # Fuller than by our doing: somebody else writes to this volume too.
+            await self._accounts.make_room(max(len(chunk), _RESERVE_STEP))
+            await self._off_loop(lambda: self._append(chunk))
+
+    async def _reserve_more(self, size: int) -> None:
+        """Nobody knows how long the blob is: room is reserved ahead as it grows, or just enough."""
+        try:
+            await self.reserve(self.offset + max(size, _RESERVE_STEP))
+        except StorageError:
+            await self.reserve(self.offset + size)
 
     async def restart(self) -> None:
         """Begin anew: drop what is there, keep the lock."""
@@ -53,23 +80,31 @@ class FileIngest:
         """Make the blob visible: its bytes on disk first, then its name."""
         await self._off_loop(self._commit)
         self._is_committed = True
+        # Last, so that what is counted is there. Should the process end just here, the
+        # reservation still counts it until the directory is looked through again.
+        await self._accounts.commit(self._place.digest, self.offset, self._place.holding)
 
     async def discard(self) -> None:
-        """Forget the bytes."""
-        await self._off_loop(lambda: self._place.ingest.unlink(missing_ok=True))
+        """Forget the bytes, and give their room back: first, while nobody else can reserve it."""
+        await self._accounts.release(self._place.digest, 0)
+        await self._off_loop(self._discard)
 
     def reader(self) -> FileReader:
         """Read what has been appended, through a descriptor of the reader's own."""
         return FileReader(os.dup(self._descriptor), self.offset, self._executor)
 
-    def close(self) -> None:
-        """Give back the file and its lock; an empty leftover is of use to nobody."""
+    async def close(self) -> None:
+        """Give back the file, its lock, and the room that it does not take."""
         try:
-            if self.offset == 0 and not self._is_committed:
-                self._place.ingest.unlink(missing_ok=True)
-            # By hand: a lock goes with the last descriptor of an opening of the file, and
-            # readers have duplicates of this one.
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            if not self._is_committed and not self._is_discarded:
+                await self._accounts.release(self._place.digest, self.offset)
+                if self.offset == 0:
+                    # An empty leftover is of use to nobody.
+                    self._place.ingest.unlink(missing_ok=True)
+            if not self._is_committed:
+                # By hand: a lock goes with the last descriptor of an opening of the file,
+                # and readers have duplicates of this one.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         finally:
             os.close(self._descriptor)
 
@@ -89,9 +124,17 @@ class FileIngest:
         self._hasher.update(chunk)
         self.offset = at
 
+    def _discard(self) -> None:
+        self._place.ingest.unlink(missing_ok=True)
+        self._is_discarded = True
+        self.offset = 0
+
     def _commit(self) -> None:
         os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
+        # From the only writer to one of its readers: those who open it by its name take the
+        # same lock, and who wants to remove it needs it for itself.
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
         blob = self._place.blob
         blob.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._place.ingest.rename(blob)
@@ -101,42 +144,33 @@ class FileIngest:
         try:
             return await finished(self._executor, work)
         except OSError as error:
-            raise StorageError(f"the disk refused to write: {error.strerror}") from error
+            kind = _DiskFullError if error.errno in _FULL else StorageError
+            raise kind(f"the disk refused to write: {error.strerror}") from error
+
+
+class _DiskFullError(StorageError):
+    """No room left on the device, or within a quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a blob is written, and where it will be."""
+    """Where a blob is written, where it will be, and what it will be there."""
 
     digest: Digest
     ingest: Path
     blob: Path
+    holding: Holding
 
 
-async def finished(executor: Executor, work: Callable[[], T]) -> T:
-    """Run `work` in a thread and wait until it has ended, also when cancelled meanwhile.
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What does the work: threads for the disk, and the accounts for the room on it."""
 
-    A thread cannot be stopped. Were its caller to go on, it could close the descriptor under
-    the thread, and the thread would write into whatever file is given that number next. So
-    a cancellation that comes meanwhile arrives at the caller's next `await` instead: what
-    the thread has done is done, and its outcome is not lost.
-    """
-    future = asyncio.get_running_loop().run_in_executor(executor, work)
-    cancelled = False
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError:
-            cancelled = True
-    task = asyncio.current_task()
-    if cancelled and task is not None:
-        # Taken back and made again, so that whoever counts them (asyncio.timeout) counts one.
-        task.uncancel()
-        task.cancel()
-    return future.result()
+    executor: Executor
+    accounts: Accounts
 
 
-def open_ingest(place: Place, executor: Executor) -> FileIngest | None:
+def open_ingest(place: Place, hands: Hands) -> FileIngest | None:
     """Lock the ingest file of a digest, and take up what is in it; None where another holds it.
 
     Blocks for as long as the leftover takes to read.
@@ -156,7 +190,7 @@ def open_ingest(place: Place, executor: Executor) -> FileIngest | None:
             break
         # The one who held it before has renamed or removed the file: this is the old one.
         os.close(descriptor)
-    ingest = FileIngest(place, descriptor, executor)
+    ingest = FileIngest(place, descriptor, hands)
     try:
         ingest.rehash()
     except BaseException:

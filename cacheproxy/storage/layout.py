@@ -1,9 +1,12 @@
 """Where things are below the cache directory, and that it can be used at all.
 
 blobs/sha256/6c/6c3c…      committed: verified, complete, read-only
+ledger.db                  the account: sizes, uses, reservations
 ingest/sha256-6c3c…        being written by the process that holds its lock, or left over
+quarantine/sha256-6c3c…    had a blob's name, and other bytes; for the operator to look at
 """
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,6 +14,9 @@ from pathlib import Path
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StartError
+
+# What `st_blocks` counts in, whatever the file system's own blocks are (POSIX).
+_STAT_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +33,27 @@ class Layout:
         algorithm, _, encoded = digest.partition(":")
         return f"{self.root}/blobs/{algorithm}/{encoded[:2]}/{encoded}"
 
+    def holds(self, digest: Digest) -> bool:
+        """Whether there is something of a committed blob's name."""
+        return os.path.lexists(self.blob(digest))
+
     def ingest(self, digest: Digest) -> Path:
         """Of a blob in flight."""
         return self.root / "ingest" / f"{digest.algorithm}-{digest.encoded}"
+
+    def quarantine(self, digest: Digest) -> Path:
+        """Of what was stored as this blob, and was not."""
+        return self.root / "quarantine" / f"{digest.algorithm}-{digest.encoded}"
 
     @property
     def metadata(self) -> Path:
         """Of the embedded metadata store."""
         return self.root / "metadata"
+
+    @property
+    def ledger(self) -> Path:
+        """Of the account of all this."""
+        return self.root / "ledger.db"
 
     def prepare(self) -> None:
         """Make the directories.
@@ -61,3 +80,16 @@ class Layout:
     def volume_bytes(self) -> int:
         """Of the whole volume that the directory is on."""
         return shutil.disk_usage(self.root).total
+
+    def free_bytes(self) -> int:
+        """That this user may still take of the volume, or that downloads have taken so far."""
+        return shutil.disk_usage(self.root).free + self._ingest_bytes()
+
+    def _ingest_bytes(self) -> int:
+        """The room that downloads take, partial ones included."""
+        taken = 0
+        with os.scandir(self.root / "ingest") as found:
+            for path in found:
+                with contextlib.suppress(FileNotFoundError):  # committed meanwhile
+                    taken += path.stat(follow_symlinks=False).st_blocks * _STAT_BLOCK
+        return taken

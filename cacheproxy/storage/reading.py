@@ -14,6 +14,31 @@ _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+def read_past_cache(descriptor: int, offset: int, length: int) -> bytes:
+    """Read, and have the kernel keep in memory what it had there before, and nothing more.
+
+    Whoever reads everything once would push out what clients ask for.
+
+    Args:
+        descriptor: of the file; it should be advised against reading ahead.
+        offset: in the file.
+        length: not beyond the end of the file, or its last pages are taken for not cached.
+
+    Raises:
+        OSError: the disk could not be read.
+    """
+    if _NOWAIT is not None:
+        buffer = bytearray(length)
+        try:
+            if os.preadv(descriptor, [buffer], offset, _NOWAIT) == length:
+                return bytes(buffer)
+        except OSError:
+            pass  # not cached; or a file system without it
+    content = os.pread(descriptor, length, offset)
+    os.posix_fadvise(descriptor, offset, len(content), os.POSIX_FADV_DONTNEED)
+    return content
+
+
 class FileReader:
     """An open file, read at offsets (`Readable`).
 
@@ -44,6 +69,31 @@ class FileReader:
         if count == length:
             return buffer  # type: ignore[return-value]  # a bytes-like that nobody changes
         return bytes(memoryview(buffer)[:count]) if count else None
+
+    def try_send(self, to: int, offset: int, length: int) -> int:
+        """Give the kernel what is in the page cache for a socket; how much it took.
+
+        Both ends are looked at, and the kernel reads ahead between them: to be sure of each
+        page would cost as much as to copy it.
+
+        Raises:
+            ConnectionError: the peer has left.
+        """
+        if _NOWAIT is None or not self._is_cached(offset, offset + length - 1):
+            return 0
+        try:
+            return os.sendfile(to, self._descriptor, offset, length)
+        except ConnectionError:
+            raise
+        except OSError:
+            return 0  # its buffer is full, or the file system cannot do it
+
+    def _is_cached(self, *offsets: int) -> bool:
+        probe = bytearray(1)
+        try:
+            return all(os.preadv(self._descriptor, [probe], at, _NOWAIT or 0) for at in offsets)
+        except OSError:
+            return False
 
     async def read(self, offset: int, length: int) -> bytes:
         """What is at `offset`; empty at the end of the file."""

@@ -13,8 +13,8 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch
 from cacheproxy.domain.manifest import SIZE_LIMIT
 from cacheproxy.ports import BlobStore, Ingest, Readable
-from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
+from tests.support.stores import REPOSITORY, keep, open_store
 
 _CONTENT = bytes(number % 251 for number in range(10_000))
 _DIGEST = Digest.of(_CONTENT)
@@ -43,7 +43,7 @@ async def _filesystem(path: Path) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
 
         def opened() -> BlobStore:
-            store = FilesystemStore.at(path)
+            store = open_store(path)
             stack.callback(store.close)
             return store
 
@@ -68,7 +68,7 @@ def store(subject: Subject) -> BlobStore:
 @asynccontextmanager
 async def _ingest(store: BlobStore, digest: Digest = _DIGEST) -> AsyncIterator[Ingest]:
     """An ingest that nobody else has."""
-    async with store.ingest(digest) as ingest:
+    async with store.ingest(REPOSITORY, digest) as ingest:
         assert ingest is not None
         yield ingest
 
@@ -260,7 +260,7 @@ async def test_there_is_one_writer_at_a_time(subject: Subject) -> None:
     async with _ingest(subject.store) as ingest:
         await ingest.append(_CONTENT)
         for store in (subject.store, other):
-            async with store.ingest(_DIGEST) as second:
+            async with store.ingest(REPOSITORY, _DIGEST) as second:
                 assert second is None
         async with _ingest(other, _EMPTY):
             pass
@@ -277,7 +277,7 @@ async def test_of_many_at_once_one_writes(store: BlobStore) -> None:
 
     async def attempt() -> bool:
         nonlocal losers
-        async with store.ingest(_DIGEST) as ingest:
+        async with store.ingest(REPOSITORY, _DIGEST) as ingest:
             if ingest is not None:
                 await all_others_lost.wait()
                 return True
@@ -419,7 +419,7 @@ async def test_a_watcher_is_told_of_a_discard(store: BlobStore) -> None:
 async def test_a_document_is_kept(subject: Subject) -> None:
     """A document is a blob like any other, and keeping it again is harmless."""
     for _ in range(2):
-        await subject.store.keep_document(_DIGEST, _CONTENT)
+        await keep(subject.store, _DIGEST, _CONTENT)
         assert await subject.store.document(_DIGEST) == _CONTENT
     assert await _stored(subject.reopen()) == _CONTENT
 
@@ -428,7 +428,7 @@ async def test_a_document_replaces_what_a_broken_fill_left(store: BlobStore) -> 
     """Bytes that are verified do not wait for those of an attempt that broke."""
     async with _ingest(store) as ingest:
         await ingest.append(b"x" * 20_000)
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     assert await _stored(store) == _CONTENT
 
 
@@ -436,7 +436,7 @@ async def test_a_document_that_is_being_written_is_left_to_its_writer(store: Blo
     """Who keeps a document that another one writes does not wait, and disturbs nothing."""
     async with _ingest(store) as ingest:
         await ingest.append(_CONTENT[:10])
-        await store.keep_document(_DIGEST, _CONTENT)
+        await keep(store, _DIGEST, _CONTENT)
         assert store.open(_DIGEST) is None
         assert ingest.offset == 10
         await ingest.append(_CONTENT[10:])
@@ -448,7 +448,7 @@ async def test_a_document_that_is_being_written_is_left_to_its_writer(store: Blo
 async def test_a_wrong_document_is_not_kept(store: BlobStore) -> None:
     """A document under a digest that is not its own does not become visible."""
     with pytest.raises(DigestMismatch):
-        await store.keep_document(_DIGEST, b"wrong")
+        await keep(store, _DIGEST, b"wrong")
     assert store.open(_DIGEST) is None
 
 
@@ -468,7 +468,7 @@ async def test_a_document_is_no_larger_than_a_manifest(store: BlobStore, excess:
 
 
 async def _append_a_little(store: BlobStore) -> None:
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         if ingest is not None:
             await ingest.restart()
             for at in range(0, len(_CONTENT), 2500):
@@ -476,14 +476,14 @@ async def _append_a_little(store: BlobStore) -> None:
 
 
 async def _append_and_discard(store: BlobStore) -> None:
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         if ingest is not None:
             await ingest.append(b"wrong")
             await ingest.discard()
 
 
 async def _write_all(store: BlobStore) -> None:
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         if ingest is not None:
             await ingest.restart()
             await ingest.append(_CONTENT)
@@ -499,14 +499,14 @@ async def _write_all(store: BlobStore) -> None:
         pytest.param(_append_and_discard, id="discarding"),
         pytest.param(_write_all, id="committing"),
         pytest.param(lambda store: store.document(_THERE), id="reading a document"),
-        pytest.param(lambda store: store.keep_document(_DIGEST, _CONTENT), id="keeping a document"),
+        pytest.param(lambda store: keep(store, _DIGEST, _CONTENT), id="keeping a document"),
     ],
 )
 async def test_whoever_is_cancelled_leaves_the_store_in_order(
     store: BlobStore, work: Callable[[BlobStore], Awaitable[object]], turns: int
 ) -> None:
     """Cancelled at whatever moment, work leaves no file open, no lock held and no half blob."""
-    await store.keep_document(_THERE, b"there")
+    await keep(store, _THERE, b"there")
 
     async def run() -> None:
         await work(store)

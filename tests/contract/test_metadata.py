@@ -108,7 +108,7 @@ async def test_a_page_comes_back(metadata: Metadata, page: Listing) -> None:
 
 async def test_links_come_back(metadata: Metadata) -> None:
     """Every link of those that were added at once is known, under its repository alone."""
-    links = {_DIGEST: Link(5, "a/b"), _OTHER: Link(), _SHA512: Link(0, None)}
+    links = {_DIGEST: Link(5, "a/b", is_read=True), _OTHER: Link(), _SHA512: Link(0, None)}
     await metadata.add_links(_NGINX, links)
     assert {digest: await metadata.link(_NGINX, digest) for digest in links} == links
     assert await metadata.link(_APP, _DIGEST) is None
@@ -122,13 +122,14 @@ async def test_what_a_link_knows_is_never_lost(metadata: Metadata, read_between:
         (Link(5, None), Link(5, None)),
         (Link(None, "a"), Link(5, "a")),
         (Link(), Link(5, "a")),
-        (Link(6, None), Link(6, "a")),
+        (Link(is_read=True), Link(5, "a", is_read=True)),
+        (Link(6, None), Link(6, "a", is_read=True)),
     ]
     for added, expected in steps:
         await metadata.add_links(_NGINX, {_DIGEST: added})
         if read_between:
             assert await metadata.link(_NGINX, _DIGEST) == expected
-    assert await metadata.link(_NGINX, _DIGEST) == Link(6, "a")
+    assert await metadata.link(_NGINX, _DIGEST) == Link(6, "a", is_read=True)
 
 
 async def test_no_links_are_no_links(metadata: Metadata) -> None:
@@ -238,11 +239,11 @@ async def test_a_durable_store_remembers(reopened: Callable[[], Metadata]) -> No
 async def test_links_are_merged_with_those_of_before(reopened: Callable[[], Metadata]) -> None:
     """What an earlier process knew of a link is kept in the store by one that knows less."""
     async with _closing(reopened()) as metadata:
-        await metadata.add_links(_NGINX, {_DIGEST: Link(5, "a")})
+        await metadata.add_links(_NGINX, {_DIGEST: Link(5, "a", is_read=True)})
     async with _closing(reopened()) as metadata:
         await metadata.add_links(_NGINX, {_DIGEST: Link()})
     async with _closing(reopened()) as metadata:
-        assert await metadata.link(_NGINX, _DIGEST) == Link(5, "a")
+        assert await metadata.link(_NGINX, _DIGEST) == Link(5, "a", is_read=True)
 
 
 async def test_two_processes_share_a_store(reopened: Callable[[], Metadata]) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from cacheproxy.bootstrap.serving import serving
 from cacheproxy.domain.events import Event
 from cacheproxy.inprocess.clock import SystemClock
-from cacheproxy.settings import Address
+from cacheproxy.settings import Address, Bytes
 from cacheproxy.settings.model import (
     AdminSettings,
     CacheSettings,
@@ -129,7 +129,10 @@ def settings_for(
     return Settings(
         server=ServerSettings(**{"listen": _ANY_PORT, "drain_timeout": 2.0, **wanted.server}),
         admin=AdminSettings(_ANY_PORT),
-        cache=CacheSettings(**{"directory": directory, **wanted.cache}),
+        cache=CacheSettings(
+            # Tests must not depend on how full this machine's disk is.
+            **{"directory": directory, "min_free": Bytes(1), **wanted.cache}
+        ),
         metadata=MetadataSettings(wanted.metadata),
         default_upstream=wanted.default_upstream,
         upstreams={

@@ -98,3 +98,10 @@ async def see(
     assert not [name for name in _NEVER_SENT if name in seen.headers]
     assert method != "HEAD" or not seen.body
     return seen
+
+
+async def see_hit(proxy: HastyProxy, target: str) -> Seen:
+    """What the proxy answers once the download that it serves from has its name in the store."""
+    while "hit" not in (seen := await see(proxy, target)).cache:
+        pass
+    return seen

@@ -30,7 +30,7 @@ from cacheproxy.domain.fill_state import _NEXT
 from cacheproxy.edge.errors import RULES
 from cacheproxy.ops.admin import Readiness
 from cacheproxy.ops.logging import EventLog
-from cacheproxy.ops.metrics import Metrics, Page
+from cacheproxy.ops.metrics import Metrics, Page, StoreBytes
 from cacheproxy.settings import Problem, Settings, SettingsError, load
 from cacheproxy.settings.schema import walk
 
@@ -263,7 +263,10 @@ def _metrics() -> dict[str, tuple[str, frozenset[str] | None]]:
     for event in _EVENTS:
         metrics.observe(event)
     found: dict[str, tuple[str, frozenset[str] | None]] = {}
-    for family in text_string_to_metric_families(Page(metrics.registry).render().decode()):
+    store = StoreBytes(lambda: (0, 0, 0))
+    for family in text_string_to_metric_families(
+        Page.of(metrics.registry, store).render().decode()
+    ):
         name = family.name + ("_total" if family.type == "counter" else "")
         samples = [frozenset(sample.labels) - {"le"} for sample in family.samples]
         found[name] = family.type, (samples[0] if samples else None)

@@ -17,7 +17,7 @@ from cacheproxy.domain.events import (
     UpstreamAnswered,
     UpstreamReceived,
 )
-from cacheproxy.ops.metrics import Metrics, Page
+from cacheproxy.ops.metrics import Metrics, Page, SavedBytes
 from cacheproxy.ops.observers import Observers
 from tests.support.parts.process import require
 from tests.unit.ops.events import BLOB, DIGEST
@@ -66,7 +66,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def page(metrics: Metrics) -> Page:
     """What they show."""
-    return Page(metrics.registry)
+    return Page(metrics.registry, SavedBytes(metrics.registry))
 
 
 def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:

@@ -262,7 +262,7 @@ def test_a_variable_within_what_is_no_section_reports_the_file(problems: Problem
     """Where the file has a value in a section's place, that is the problem, not the variable."""
     assert problems("cache: 5", {f"{_P}CACHE__MAX_SIZE": "1"}) == [
         "c.yaml:1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-        "keep_partial, abandon_after, relay_ahead"
+        "keep_partial, abandon_after, policy, idle_for, pins, relay_ahead"
     ]
 
 

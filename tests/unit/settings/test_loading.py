@@ -154,7 +154,7 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             "\n\ncache:\n  max_sizee: 1GiB\n",
             ["4:3: cache.max_sizee: unknown key; did you mean max_size?"],
         ),
-        ("max_size: 1GiB\n", ["1:1: max_size: unknown key; did you mean cache.max_size?"]),
+        ("min_free: 1GiB\n", ["1:1: min_free: unknown key; did you mean cache.min_free?"]),
         (
             "zzz: 1\n",
             [
@@ -177,14 +177,14 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             "cache: 5\n",
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-                "keep_partial, abandon_after, relay_ahead"
+                "keep_partial, abandon_after, policy, idle_for, pins, relay_ahead"
             ],
         ),
         (
             "cache: [a]\n",
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-                "keep_partial, abandon_after, relay_ahead"
+                "keep_partial, abandon_after, policy, idle_for, pins, relay_ahead"
             ],
         ),
         ("upstreams: [docker.io]\n", ["1:12: upstreams: must be a section"]),
@@ -194,7 +194,7 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
                 "1:22: upstreams.quay.io: must be a section; its keys are url, aliases, "
                 "official_namespace, credentials, tags, allow, deny, ca_file, client_certificate, "
                 "proxy_url, insecure, token_realms, max_connections, connect_timeout, "
-                "answer_timeout, idle_timeout, retries"
+                "answer_timeout, idle_timeout, max_size, retries"
             ],
         ),
         ("server: {listen: [a]}\n", ["1:18: server.listen: must be one value, not a list"]),

@@ -7,6 +7,7 @@ import pytest
 
 from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
+from tests.support.stores import open_store
 
 
 @pytest.fixture
@@ -18,6 +19,6 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def store(layout: Layout) -> Iterator[FilesystemStore]:
     """The store."""
-    made = FilesystemStore.at(layout.root)
+    made = open_store(layout.root)
     yield made
     made.close()

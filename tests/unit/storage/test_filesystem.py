@@ -14,9 +14,10 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
 from cacheproxy.storage import leftovers, reading
 from cacheproxy.storage.filesystem import _THREADS, FilesystemStore
-from cacheproxy.storage.ingest import finished
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.threads import finished
 from tests.support.leaks import open_files, settle
+from tests.support.stores import REPOSITORY, keep
 
 _CONTENT = bytes(number % 251 for number in range(10_000))
 _DIGEST = Digest.of(_CONTENT)
@@ -43,14 +44,14 @@ def _ingest(layout: Layout) -> Path:
 
 async def _append(store: FilesystemStore, content: bytes = _CONTENT) -> int:
     """Append to what is there, and leave it there; the offset that was reached."""
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is not None
         await ingest.append(content)
         return ingest.offset
 
 
 async def _commit(store: FilesystemStore) -> None:
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is not None
         ingest.verify()
         await ingest.commit()
@@ -106,7 +107,7 @@ async def test_a_document_takes_the_place_of_what_is_no_blob(
     path = _blob(layout)
     path.parent.mkdir(parents=True)
     put(path)
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     assert await store.document(_DIGEST) == _CONTENT
     assert not path.is_symlink()
 
@@ -117,7 +118,7 @@ async def test_a_directory_in_a_documents_place_is_an_error(
     """A document that cannot have its name is not kept, and that is said, not passed over."""
     _blob(layout).mkdir(parents=True)
     with pytest.raises(StorageError):
-        await store.keep_document(_DIGEST, _CONTENT)
+        await keep(store, _DIGEST, _CONTENT)
     assert store.open(_DIGEST) is None
 
 
@@ -135,7 +136,7 @@ async def test_a_blob_that_shrinks_while_it_is_read_is_an_error(
     store: FilesystemStore, layout: Layout
 ) -> None:
     """A document that is cut under its reader is no document, not a shorter one."""
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     blob = store.open(_DIGEST)
     assert blob is not None
     with closing(blob):
@@ -152,7 +153,7 @@ async def test_a_leftover_is_hashed_again(store: FilesystemStore, layout: Layout
     await _append(store, _CONTENT[:5000])
     leftover = _ingest(layout)
     leftover.write_bytes(b"x" + leftover.read_bytes()[1:])
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is not None
         assert ingest.offset == 5000
         await ingest.append(_CONTENT[5000:])
@@ -193,7 +194,7 @@ async def test_the_lock_is_the_kernels(store: FilesystemStore, layout: Layout) -
     """Whoever holds the file's lock is the writer, this process or another; a death frees it."""
     descriptor = os.open(layout.ingest(_DIGEST), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is None
     os.close(descriptor)
     assert await _append(store) == 10_000
@@ -202,7 +203,7 @@ async def test_the_lock_is_the_kernels(store: FilesystemStore, layout: Layout) -
 async def test_a_follower_does_not_hold_the_lock(store: FilesystemStore, layout: Layout) -> None:
     """A failed ingest gives its lock back, although somebody still has the file open."""
     before = open_files()
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is not None
         await ingest.append(_CONTENT)
         reader = ingest.reader()
@@ -221,7 +222,7 @@ async def test_an_empty_blob_keeps_its_name(store: FilesystemStore, layout: Layo
     """Ending the ingest of a committed blob without bytes leaves another's leftover alone."""
     empty = Digest.of(b"")
     leftover = layout.ingest(empty)
-    async with store.ingest(empty) as ingest:
+    async with store.ingest(REPOSITORY, empty) as ingest:
         assert ingest is not None
         await ingest.commit()
         leftover.write_bytes(b"of somebody else")
@@ -300,7 +301,7 @@ async def test_failing_work_fails_its_caller(thread: ThreadPoolExecutor) -> None
 
 async def test_a_full_disk_is_our_error(store: FilesystemStore, layout: Layout) -> None:
     """Where nothing more can be written, what was written counts, and can be gone on from."""
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is not None
         await ingest.append(_CONTENT[:4000])
         with _file_size_limit(6000), pytest.raises(StorageError):
@@ -315,9 +316,9 @@ async def test_a_full_disk_is_our_error(store: FilesystemStore, layout: Layout) 
 async def test_a_document_that_does_not_fit_is_an_error(store: FilesystemStore) -> None:
     """A document on a full disk is not kept, and the next attempt keeps it."""
     with _file_size_limit(4096), pytest.raises(StorageError):
-        await store.keep_document(_DIGEST, _CONTENT)
+        await keep(store, _DIGEST, _CONTENT)
     assert store.open(_DIGEST) is None
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     assert await store.document(_DIGEST) == _CONTENT
 
 
@@ -357,7 +358,7 @@ async def test_a_read_that_needs_the_disk_goes_to_a_thread(
     store: FilesystemStore, cold: None
 ) -> None:
     """What is not to be had at once is read in a thread, and is the same."""
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     assert await store.document(_DIGEST) == _CONTENT
     blob = store.open(_DIGEST)
     assert blob is not None
@@ -377,7 +378,7 @@ async def test_a_disk_that_fails_is_our_error(
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     before = open_files()
     monkeypatch.setattr(os, "pread", fail)
     with pytest.raises(StorageError, match="Input/output error"):
@@ -389,7 +390,7 @@ async def test_a_cancelled_read_leaks_no_descriptor(
     store: FilesystemStore, layout: Layout, cold: None
 ) -> None:
     """A read that is given up before any thread has begun it leaves no file open."""
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     before = open_files()
     let_go = threading.Event()
     busy = [store._executor.submit(let_go.wait) for _ in range(_THREADS)]
@@ -412,7 +413,7 @@ async def test_a_cancelled_read_leaks_no_descriptor(
 
 async def test_a_read_after_closing_is_our_error(store: FilesystemStore, cold: None) -> None:
     """Who reads what is closed gets an error of ours, and never another file's bytes."""
-    await store.keep_document(_DIGEST, _CONTENT)
+    await keep(store, _DIGEST, _CONTENT)
     before = open_files()
     blob = store.open(_DIGEST)
     assert blob is not None
@@ -425,6 +426,11 @@ async def test_a_read_after_closing_is_our_error(store: FilesystemStore, cold: N
 # -- sweeping ----------------------------------------------------------------------------
 
 
+def _leftover(name: str) -> str:
+    """What the partial download of some blob is called."""
+    return f"sha256-{Digest.of(name.encode()).encoded}"
+
+
 def _aged(path: Path, seconds: float) -> Path:
     status = path.stat()
     os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
@@ -435,17 +441,17 @@ async def test_old_leftovers_are_swept(store: FilesystemStore, layout: Layout) -
     """Partial downloads that nobody took up for long go; those of lately stay."""
     directory = layout.root / "ingest"
     for name in ("old", "older", "new"):
-        (directory / name).write_bytes(b"x")
-    _aged(directory / "old", 1000)
-    _aged(directory / "older", 10_000)
+        (directory / _leftover(name)).write_bytes(b"x")
+    _aged(directory / _leftover("old"), 1000)
+    _aged(directory / _leftover("older"), 10_000)
     assert await store.sweep(900) == 2
-    assert [path.name for path in directory.iterdir()] == ["new"]
+    assert [path.name for path in directory.iterdir()] == [_leftover("new")]
     assert await store.sweep(900) == 0
 
 
 async def test_what_is_being_written_is_never_swept(store: FilesystemStore, layout: Layout) -> None:
     """However old its last write is, an ingest that has a writer stays."""
-    async with store.ingest(_DIGEST) as ingest:
+    async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         assert ingest is not None
         await ingest.append(_CONTENT)
         _aged(_ingest(layout), 1000)
@@ -471,10 +477,10 @@ async def test_sweeping_does_not_wait_for_a_fifo(store: FilesystemStore, layout:
     """A FIFO that nobody writes to does not hold up the sweep."""
     fifo = layout.root / "ingest" / "fifo"
     os.mkfifo(fifo)
-    (layout.root / "ingest" / "old").write_bytes(b"x")
+    (layout.root / "ingest" / _leftover("old")).write_bytes(b"x")
     async with asyncio.timeout(5):
         await store.sweep(-1000)
-    assert not (layout.root / "ingest" / "old").exists()
+    assert not (layout.root / "ingest" / _leftover("old")).exists()
 
 
 async def test_sweeping_survives_files_that_vanish(
@@ -483,9 +489,10 @@ async def test_sweeping_survives_files_that_vanish(
     """What somebody else removes while it is looked at is passed over, and the rest is swept."""
     directory = layout.root / "ingest"
     for name in ("a", "b", "c"):
-        (directory / name).write_bytes(b"x")
-    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / name for name in "axbyc"]))
-    assert leftovers.sweep(directory, -1000) == 3
+        (directory / _leftover(name)).write_bytes(b"x")
+    seen = [_leftover(name) for name in "axbyc"]
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / name for name in seen]))
+    assert len(leftovers.sweep(directory, -1000)) == 3
     monkeypatch.undo()
     assert list(directory.iterdir()) == []
 
@@ -494,7 +501,7 @@ async def test_sweeping_leaves_what_was_taken_up_again(
     store: FilesystemStore, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that has another one's name by the time of the lock is not removed."""
-    path = layout.root / "ingest" / "x"
+    path = layout.root / "ingest" / _leftover("x")
     path.write_bytes(b"old")
     lock = fcntl.flock
 
@@ -505,7 +512,7 @@ async def test_sweeping_leaves_what_was_taken_up_again(
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", slow)
-    assert leftovers.sweep(layout.root / "ingest", -1000) == 0
+    assert leftovers.sweep(layout.root / "ingest", -1000) == []
     assert path.read_bytes() == b"new"
 
 

@@ -1,0 +1,59 @@
+"""Taking what is wrong out of the store, where an operator can still look at it."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Literal
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.reading import READ_ONLY
+
+Taken = Literal["quarantined", "in use", "gone"]
+
+
+def quarantine(layout: Layout, digest: Digest, condemned: os.stat_result) -> Taken:
+    """Move a stored file to the quarantine, unless somebody reads it.
+
+    From then on the blob is a miss. Whoever opened it before has read it to its end.
+
+    Args:
+        layout: of the store.
+        digest: the name that the file has there.
+        condemned: the file that is wrong; one that has replaced it is left alone.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    path = Path(layout.blob(digest))
+    try:
+        descriptor = os.open(path, READ_ONLY)
+    except FileNotFoundError:
+        return "gone"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Once more by its name, now that no reader can come: between the two a download may
+        # have put right bytes there.
+        if not os.path.samestat(path.lstat(), condemned):
+            return "gone"
+        target = layout.quarantine(digest)
+        _prepare(target.parent, layout.root)
+        path.rename(target)
+    except BlockingIOError:
+        return "in use"
+    except FileNotFoundError:
+        if layout.holds(digest):
+            raise  # it is the quarantine that is missing
+        return "gone"
+    finally:
+        os.close(descriptor)
+    return "quarantined"
+
+
+def _prepare(directory: Path, root: Path) -> None:
+    """Make the directory; for the owner of the cache, also when root does it."""
+    if not directory.is_dir():
+        directory.mkdir(mode=0o700)
+        owner = root.stat()
+        if os.geteuid() == 0:
+            os.chown(directory, owner.st_uid, owner.st_gid)

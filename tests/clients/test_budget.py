@@ -1,0 +1,250 @@
+"""The disk budget of several workers on a real disk: never too much, never a client's error."""
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.clients.catalogue import Entry
+from tests.support import images
+from tests.support.parts import wire
+from tests.support.parts.link import CountedLink, counted_link
+from tests.support.parts.process import require_root, wait_until
+from tests.support.parts.proxy import Proxy, proxy
+from tests.support.parts.registry import DockerRegistry, docker_registry
+from tests.support.parts.scratch import scratch
+
+pytestmark = pytest.mark.clients
+
+MIB = 1024 * 1024
+BUDGET = 8 * MIB
+SMALL_VOLUME = 24 * MIB
+CLIENTS = 4  # whose downloads take less than the budget, so that what is hot can stay
+WORKERS = {"server": {"workers": 4}}
+
+HOT = Entry("library/hot", "1", images.image([images.layer(1, 300_000)]))
+COLD = [
+    Entry(f"library/cold-{n}", "1", images.image([images.layer(100 + n, 1_400_000)]))
+    for n in range(60)
+]
+LARGE = Entry("library/large", "1", images.image([images.layer(2, BUDGET + MIB)]))
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[DockerRegistry]:
+    """An upstream with ten times as much as the budget allows."""
+    with docker_registry() as running:
+        for entry in (HOT, LARGE, *COLD):
+            images.push(running.push_url, entry.repository, entry.image, entry.tag)
+        yield running
+
+
+def _pull(running: Proxy, entry: Entry) -> str | None:
+    """Pull an image as a container engine does; what went wrong, if anything did."""
+    base = f"{running.url}/v2/docker.io/{entry.repository}"
+    targets = [f"{base}/manifests/{entry.tag}"]
+    targets += [f"{base}/blobs/{digest}" for digest in entry.image.all_blobs]
+    for target, digest in zip(targets, [entry.image.digest, *entry.image.all_blobs], strict=True):
+        try:
+            answer = wire.get(target)
+        except Exception as error:  # noqa: BLE001  # whatever it is, a client has met it
+            return f"{target}: {error!r}"
+        found = "sha256:" + hashlib.sha256(answer.body).hexdigest()
+        if (answer.status, found) != (200, digest):
+            return f"{target}: {answer.status}, {len(answer.body)} bytes"
+    return None
+
+
+def _pull_all(running: Proxy, entries: list[Entry]) -> list[str]:
+    """What went wrong for several clients that pull all these, and a hot one in between."""
+
+    def client(number: int) -> list[str | None]:
+        start = number * len(entries) // CLIENTS
+        mine = [*entries[start:], *entries[:start]][: 2 * len(entries) // CLIENTS]
+        return [_pull(running, entry) for cold in mine for entry in (cold, HOT)]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        met = [problem for problems in pool.map(client, range(CLIENTS)) for problem in problems]
+    assert len(met) >= 4 * len(entries) - 4 * CLIENTS
+    return [problem for problem in met if problem is not None]
+
+
+class Disk:
+    """What blobs and downloads take, measured again and again until it is left."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="disk")
+        self.most = 0
+        self.looks = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        before = self._blocks()
+        while not self._ended.is_set():
+            now = self._blocks()
+            # No look is of one moment: what was there before the moment between two looks
+            # and still is after it was there in that moment.
+            both = before.keys() & now.keys()
+            self.most = max(self.most, sum(min(before[key], now[key]) for key in both))
+            self.looks += 1
+            before = now
+            time.sleep(0.002)
+
+    def _blocks(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for below in ("ingest", "blobs"):
+            for path, _, names in os.walk(self._directory / below):
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        status = os.lstat(f"{path}/{name}")
+                        found[status.st_ino] = status.st_blocks * 512
+        return found
+
+
+@contextmanager
+def _behind(link: CountedLink, directory: Path, **cache: str) -> Iterator[Proxy]:
+    """A proxy of four workers with its cache in a directory."""
+    settings = WORKERS | {"cache": {"directory": str(directory), "min_free": "1B", **cache}}
+    with proxy({"docker.io": link.url}, settings=settings) as running:
+        yield running
+
+
+def _heat(directory: Path, digest: str) -> float:
+    """How hot a blob is, as far as it is written down."""
+    with closing(sqlite3.connect(directory / "ledger.db")) as ledger:
+        row = ledger.execute("SELECT heat FROM blob WHERE digest = ?", (digest,)).fetchone()
+    return row[0] if row else 0.0
+
+
+def _gets(link: CountedLink, digest: str) -> int:
+    return sum(c.method == "GET" and c.target.endswith(digest) for c in link.crossings)
+
+
+def test_the_disk_never_holds_more_than_it_may(registry: DockerRegistry) -> None:
+    """Ten times the budget is pulled: the disk stays within, what is hot stays, no pull fails."""
+    with scratch() as directory, counted_link(registry.port) as link:
+        with (
+            _behind(link, directory / "cache", max_size=str(BUDGET)) as running,
+            Disk(directory / "cache") as disk,
+        ):
+            assert [_pull(running, HOT) for _ in range(30)] == [None] * 30
+            (layer,) = HOT.image.layers
+            wait_until(
+                lambda: _heat(directory / "cache", layer.digest) > 10, 15.0, "uses are written"
+            )
+            assert _pull_all(running, COLD) == []
+            assert _pull(running, LARGE) is None
+            evicted = running.log().count('"event":"evicted"')
+        assert BUDGET / 2 < disk.most <= BUDGET
+        assert disk.looks > 100
+        assert evicted > len(COLD) / 2
+        assert _gets(link, layer.digest) == 1
+
+
+@contextmanager
+def _small_volume(directory: Path) -> Iterator[Path]:
+    """A file system of its own, which is soon full."""
+    require_root("a small file system")
+    volume = directory / "volume"
+    volume.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_VOLUME}", "tmpfs", str(volume)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        if os.environ.get("CACHEPROXY_TEST_ALL") == "1":
+            pytest.fail(f"nothing can be mounted here: {mounted.stderr}")
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr}")
+    yield volume
+
+
+@contextmanager
+def _somebody_fills(volume: Path) -> Iterator[None]:
+    """Another program takes all that is left of a volume, and gives it back, over and over."""
+    ended = threading.Event()
+
+    def fill() -> None:
+        while not ended.is_set():
+            with suppress(OSError), (volume / "filler").open("wb", buffering=0) as file:
+                while not ended.is_set():
+                    file.write(bytes(65536))
+            time.sleep(0.1)
+            (volume / "filler").unlink(missing_ok=True)
+            time.sleep(0.2)
+
+    filling = threading.Thread(target=fill, name="filler")
+    filling.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        filling.join()
+        (volume / "filler").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared with another program"])
+def test_a_full_volume_is_no_clients_error(registry: DockerRegistry, shared: bool) -> None:
+    """On a volume that is full, by our doing or another's, each client gets all of its bytes."""
+    with (
+        scratch() as directory,
+        counted_link(registry.port) as link,
+        _small_volume(directory) as volume,
+        _behind(link, volume / "cache", max_size="1GiB") as running,
+    ):
+        if shared:
+            with _somebody_fills(volume):
+                assert _pull_all(running, COLD) == []
+        else:
+            assert _pull_all(running, COLD) == []
+        assert _pull_all(running, [*COLD[:10], LARGE]) == []
+        wait_until(lambda: _is_served_from_the_store(running), 10.0, "the cache caches again")
+
+
+def _is_served_from_the_store(running: Proxy) -> bool:
+    """Whether an image that is pulled twice comes from the disk the second time."""
+    assert _pull(running, HOT) is None
+    (layer,) = HOT.image.layers
+    url = f"{running.url}/v2/docker.io/{HOT.repository}/blobs/{layer.digest}"
+    return "hit" in (wire.get(url).headers["Cache-Status"] or "")
+
+
+def test_the_budget_is_true_of_what_is_there_after_a_restart(registry: DockerRegistry) -> None:
+    """Four workers that start at once on a full cache with a smaller budget keep to it."""
+    with scratch() as directory, counted_link(registry.port) as link:
+        with _behind(link, directory / "cache", max_size=str(4 * BUDGET)) as running:
+            assert _pull_all(running, COLD[:12]) == []
+        with _behind(link, directory / "cache", max_size=str(BUDGET)) as running:
+            assert _pull_all(running, COLD[12:18]) == []
+            with Disk(directory / "cache") as disk:
+                assert _pull_all(running, COLD[18:24]) == []
+        assert disk.most <= BUDGET
+
+
+def test_configured_sizes_are_shown(registry: DockerRegistry) -> None:
+    """What the cache may hold and holds is on the metrics page of all workers together."""
+    with (
+        scratch() as directory,
+        counted_link(registry.port) as link,
+        _behind(link, directory / "cache", max_size="8MiB") as running,
+    ):
+        assert _pull(running, COLD[0]) is None
+        page = wire.get(running.admin_url + "/metrics").body.decode()
+    shown = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert float(shown["cacheproxy_store_max_bytes"]) == BUDGET
+    assert 1_400_000 < float(shown["cacheproxy_store_bytes"]) < BUDGET

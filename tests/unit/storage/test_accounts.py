@@ -1,0 +1,406 @@
+"""The ledger as the store uses it: rooms, uses, events, and what is counted when."""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing, suppress
+from pathlib import Path
+
+import pytest
+
+from cacheproxy.domain.budget import Budget
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import StartError, StorageError
+from cacheproxy.domain.events import Evicted
+from cacheproxy.domain.manifest import Manifest, parse
+from cacheproxy.domain.reference import Name, Repository, Tag
+from cacheproxy.ports import Ingest
+from cacheproxy.storage.accounts import Accounts, Holding
+from cacheproxy.storage.claims import Claim, Usage
+from cacheproxy.storage.filesystem import FilesystemStore
+from cacheproxy.storage.inventory import Stock, look_through
+from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.ledger import Ledger
+from tests.support import images
+from tests.support.clock import FakeClock
+from tests.support.hasty import Events
+from tests.support.stores import open_store
+
+BLOCK = 4096
+MIB = 1024 * 1024
+CONTENT = bytes(3 * BLOCK)
+DIGEST = Digest.of(CONTENT)
+OTHER = Digest.of(b"other")
+REPOSITORY = Repository("docker.io", Name("library/app"))
+BUDGET = Budget(10 * BLOCK, low_water=1.0, policy="lru")
+
+
+class Scene:
+    """A store in an empty directory, its clock, and what it stated."""
+
+    def __init__(self, root: Path, budget: Budget = BUDGET) -> None:
+        self.root = root
+        self.clock = FakeClock()
+        self.events = Events()
+        self.store = open_store(root, budget, self.clock, self.events)
+        self.accounts: Accounts = self.store.accounts
+
+    async def put(self, body: bytes) -> Digest:
+        """Store a blob."""
+        digest = Digest.of(body)
+        async with self.store.ingest(REPOSITORY, digest) as ingest:
+            assert ingest is not None
+            await _write(ingest, body)
+        return digest
+
+    async def used(self, digest: Digest) -> float:
+        """When a blob was last asked for, as far as it is written down."""
+        entries = await self.accounts._do(self.accounts._ledger.entries)
+        return {entry.digest: entry.last_used for entry in entries}[digest]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """The store."""
+    made = Scene(tmp_path / "store")
+    with closing(made.store):
+        yield made
+
+
+async def _write(ingest: Ingest, body: bytes) -> None:
+    await ingest.reserve(len(body))
+    await ingest.append(body)
+    ingest.verify()
+    await ingest.commit()
+
+
+def _manifest(seed: int = 1) -> Manifest:
+    return parse(images.simple(seed).manifest, None)
+
+
+def _locked(layout: Layout) -> sqlite3.Connection:
+    """Somebody else who writes the ledger, and does not come to an end."""
+    other = sqlite3.connect(layout.ledger, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+# -- room --------------------------------------------------------------------------------
+
+
+async def test_what_counts_is_the_room_that_files_take(scene: Scene) -> None:
+    """Reservations, leftovers and blobs count in whole blocks."""
+    await scene.accounts.reserve(DIGEST, "docker.io", 1)
+    assert await scene.accounts.usage() == Usage(0, BLOCK)
+    await scene.accounts.release(DIGEST, BLOCK + 1)
+    assert await scene.accounts.usage() == Usage(0, 2 * BLOCK)
+    await scene.accounts.commit(DIGEST, BLOCK, Holding("docker.io"))
+    assert await scene.accounts.usage() == Usage(BLOCK, 0)
+    assert await scene.accounts.known() == {DIGEST: BLOCK}
+
+
+async def test_no_room_is_a_storage_error(scene: Scene) -> None:
+    """What does not fit is refused, and nothing is reserved for it."""
+    with pytest.raises(StorageError, match="no room for 40961 bytes"):
+        await scene.accounts.reserve(DIGEST, "docker.io", 10 * BLOCK + 1)
+    assert await scene.accounts.usage() == Usage(0, 0)
+    assert await scene.accounts.reservations() == []
+
+
+async def test_evictions_are_stated(scene: Scene) -> None:
+    """Each blob that goes is told, with why it went and how old it became."""
+    digest = await scene.put(CONTENT)
+    scene.clock.advance(100)
+    await scene.accounts.reserve(OTHER, "docker.io", 8 * BLOCK)
+    expected = Evicted("docker.io", digest, 3 * BLOCK, "size", pytest.approx(100))  # type: ignore[arg-type]
+    assert scene.events.of(Evicted) == [expected]
+
+
+async def test_evictions_for_a_full_disk_are_stated(scene: Scene) -> None:
+    """A disk that is fuller than it should be has a reason of its own."""
+    await scene.put(CONTENT)
+    await scene.accounts.make_room(1)
+    assert [(gone.digest, gone.reason) for gone in scene.events.of(Evicted)] == [(DIGEST, "space")]
+
+
+async def test_upkeep_states_why_what_goes(tmp_path: Path) -> None:
+    """What is idle and what is too much are told apart."""
+    made = Scene(tmp_path / "store", Budget(10 * BLOCK, idle_for=60, low_water=1.0))
+    with closing(made.store):
+        idle = await made.put(CONTENT)
+        made.clock.advance(61)
+        one, other = await made.put(b"1" * BLOCK), await made.put(b"2" * BLOCK)
+        made.accounts.budget = Budget(BLOCK, idle_for=60, low_water=1.0)
+        await made.accounts.keep_within()
+        told = {gone.digest: gone.reason for gone in made.events.of(Evicted)}
+        assert told.pop(idle) == "idle"
+        assert list(told.values()) == ["size"]
+        assert set(told) < {one, other}
+
+
+async def test_downloads_wait_until_all_is_counted(tmp_path: Path) -> None:
+    """What is on disk and not counted yet could be more than is allowed."""
+    layout = Layout(tmp_path / "store")
+    layout.prepare()
+    store = FilesystemStore.at(layout, BUDGET, FakeClock(), Events())
+    with closing(store):
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(store.accounts.reserve(DIGEST, "docker.io", 1))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await asyncio.shield(waiting)
+            await store.take_stock()
+        assert await store.accounts.usage() == Usage(0, BLOCK)
+
+
+async def test_a_reservation_that_is_cancelled_can_be_given_back(scene: Scene) -> None:
+    """Cancelled at whatever moment, a reservation is there or not, and never half."""
+    for turns in range(6):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(scene.accounts.reserve(DIGEST, "docker.io", BLOCK))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+        assert await scene.accounts.usage() in (Usage(0, 0), Usage(0, BLOCK))
+        await scene.accounts.release(DIGEST, 0)
+        assert await scene.accounts.usage() == Usage(0, 0)
+
+
+async def test_a_download_of_unknown_size_needs_no_more_than_it_takes(scene: Scene) -> None:
+    """Nobody knows how long a blob will be: but a small one fits into a small cache."""
+    async with scene.store.ingest(REPOSITORY, DIGEST) as ingest:
+        assert ingest is not None
+        await ingest.append(CONTENT)
+        ingest.verify()
+        await ingest.commit()
+    assert await scene.accounts.usage() == Usage(3 * BLOCK, 0)
+
+
+async def test_a_manifest_takes_no_more_room_than_it_needs(tmp_path: Path) -> None:
+    """For a manifest of a few hundred bytes no large blob has to go."""
+    made = Scene(tmp_path / "store", Budget(20 * MIB))
+    with closing(made.store):
+        large = await made.put(bytes(12 * MIB))
+        manifest = _manifest()
+        await made.store.keep_manifest(REPOSITORY, manifest)
+        assert set(await made.accounts.known()) == {large, manifest.digest}
+        assert made.events.of(Evicted) == []
+
+
+# -- uses --------------------------------------------------------------------------------
+
+
+async def test_uses_are_written_down_when_they_are_flushed(scene: Scene) -> None:
+    """A use is in memory until then, and counts only once."""
+    digest = await scene.put(CONTENT)
+    before = scene.clock.now()
+    scene.clock.advance(50)
+    for _ in range(2):
+        blob = scene.store.open(digest)
+        assert blob is not None
+        blob.close()
+    assert await scene.used(digest) == before
+    await scene.accounts.flush()
+    assert await scene.used(digest) == before + 50
+    entry = await scene.accounts._do(lambda: scene.accounts._ledger.entry(digest))
+    assert entry is not None
+    assert entry.heat == pytest.approx(3.0, abs=0.01)
+    await scene.accounts.flush()
+    assert await scene.accounts._do(lambda: scene.accounts._ledger.entry(digest)) == entry
+
+
+async def test_uses_are_written_down_at_the_end(tmp_path: Path) -> None:
+    """What was asked for just before the end is known after the next start."""
+    made = Scene(tmp_path / "store")
+    with closing(made.store):
+        digest = await made.put(CONTENT)
+        made.clock.advance(50)
+        made.accounts.use(digest)
+    again = Scene(tmp_path / "store")
+    with closing(again.store):
+        assert await again.used(digest) == made.clock.now()
+
+
+async def test_asking_for_what_is_not_here_is_no_use(scene: Scene) -> None:
+    """Misses heat nothing, and are not remembered."""
+    assert scene.store.open(DIGEST) is None
+    assert await scene.store.document(DIGEST) is None
+    assert scene.accounts._uses == {}
+
+
+async def test_a_tag_pins_what_it_names(tmp_path: Path) -> None:
+    """A pinned image stays when all else goes, from the moment its tag is known."""
+    budget = Budget(10 * BLOCK, pins=("docker.io/library/app:1",), low_water=0.0)
+    made = Scene(tmp_path / "store", budget)
+    with closing(made.store):
+        image = images.simple(1, 10, count=1)
+        manifest = parse(image.manifest, None)
+        await made.store.keep_manifest(REPOSITORY, manifest)
+        await made.store.name(REPOSITORY, Tag("1"), manifest.digest)
+        for blob in image.blobs:
+            await made.put(blob.body)
+        await made.put(CONTENT)
+        await made.accounts.reserve(OTHER, "docker.io", 7 * BLOCK)
+        left = set(await made.accounts.known())
+        assert left == {manifest.digest, *(Digest(blob.digest) for blob in image.blobs)}
+
+
+# -- a ledger that refuses ---------------------------------------------------------------
+
+
+async def test_a_ledger_that_refuses_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that cannot be accounted for is refused, as by a full disk; then it goes on."""
+    monkeypatch.setattr("cacheproxy.storage.ledger._LOCK_SECONDS", 0.02)
+    made = Scene(tmp_path / "store")
+    with closing(made.store):
+        locked = closing(_locked(Layout(made.root)))
+        with locked, pytest.raises(StorageError, match="ledger"):
+            await made.accounts.reserve(DIGEST, "docker.io", 1)
+        await made.accounts.reserve(DIGEST, "docker.io", 1)
+
+
+async def test_a_ledger_that_refuses_costs_no_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uses that could not be written down are written down the next time."""
+    monkeypatch.setattr("cacheproxy.storage.ledger._LOCK_SECONDS", 0.02)
+    made = Scene(tmp_path / "store")
+    with closing(made.store):
+        digest = await made.put(CONTENT)
+        made.clock.advance(50)
+        made.accounts.use(digest)
+        with closing(_locked(Layout(made.root))), pytest.raises(StorageError):
+            await made.accounts.flush()
+        await made.accounts.flush()
+        assert await made.used(digest) == made.clock.now()
+
+
+async def test_a_ledger_that_refuses_does_not_hinder_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written down at the end is lost; it ends all the same, threads and all."""
+    monkeypatch.setattr("cacheproxy.storage.ledger._LOCK_SECONDS", 0.02)
+    before = set(threading.enumerate())
+    made = Scene(tmp_path / "store")
+    made.accounts.use(DIGEST)
+    with closing(_locked(Layout(made.root))):
+        made.store.close()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_damaged_ledger_says_what_to_do(tmp_path: Path) -> None:
+    """Who finds that the ledger is no database is told which file to remove."""
+    layout = Layout(tmp_path / "store")
+    layout.prepare()
+    layout.ledger.write_bytes(b"no database " * 1000)
+    with pytest.raises(StartError, match=rf"{layout.ledger}.*remove"):
+        FilesystemStore.at(layout, BUDGET, FakeClock(), Events())
+
+
+# -- taking stock ------------------------------------------------------------------------
+
+
+async def test_stock_is_what_is_on_disk(scene: Scene) -> None:
+    """What the ledger did not know is counted, and what is not there any more is struck out."""
+    layout = Layout(scene.root)
+    gone = await scene.put(CONTENT)
+    Path(layout.blob(gone)).unlink()
+    found = Path(layout.blob(OTHER))
+    found.parent.mkdir(parents=True)
+    found.write_bytes(b"other")
+    left = layout.ingest(Digest.of(b"left"))
+    left.write_bytes(bytes(BLOCK + 1))
+    await scene.accounts.reserve(Digest.of(b"died"), "docker.io", 5 * BLOCK)
+    await scene.store.take_stock()
+    assert await scene.accounts.known() == {OTHER: BLOCK}
+    assert await scene.accounts.reservations() == [Digest.of(b"left")]
+    assert await scene.accounts.usage() == Usage(BLOCK, 2 * BLOCK)
+
+
+async def test_a_lost_ledger_is_made_anew(tmp_path: Path) -> None:
+    """A ledger that was removed is made from the directory, manifests with their parts."""
+    made = Scene(tmp_path / "store")
+    with closing(made.store):
+        manifest = _manifest()
+        await made.store.keep_manifest(REPOSITORY, manifest)
+        layer = await made.put(images.simple(1).layers[0].body)
+    for path in made.root.glob("ledger.db*"):
+        path.unlink()
+    again = Scene(tmp_path / "store")
+    with closing(again.store):
+        await again.store.take_stock()
+        assert await again.accounts.known() == {manifest.digest: BLOCK, layer: 2 * BLOCK}
+        again.clock.advance(1e9)
+        again.accounts.use(manifest.digest)
+        await again.accounts.flush()
+        assert await again.used(layer) == again.clock.now()
+
+
+async def test_stock_leaves_a_download_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that another worker takes up while we look keeps all that it has reserved."""
+    layout = Layout(tmp_path / "store")
+    layout.prepare()
+    layout.ingest(DIGEST).write_bytes(CONTENT[:BLOCK])
+    locks: list[int] = []
+
+    def taken_up_meanwhile(layout: Layout, known: dict[Digest, int]) -> Stock:
+        stock = look_through(layout, known)
+        locks.append(os.open(layout.ingest(DIGEST), os.O_RDWR))
+        fcntl.flock(locks[0], fcntl.LOCK_EX)
+        with closing(Ledger(layout.ledger, lambda _: False, lambda: 2**50)) as worker:
+            worker.reserve(Claim(DIGEST, "docker.io", 3 * BLOCK), BUDGET, 0.0)
+        return stock
+
+    monkeypatch.setattr("cacheproxy.storage.filesystem.look_through", taken_up_meanwhile)
+    with closing(FilesystemStore.at(layout, BUDGET, FakeClock(), Events())) as store:
+        await store.take_stock()
+        os.close(locks[0])
+        assert await store.accounts.usage() == Usage(0, 3 * BLOCK)
+
+
+async def test_stock_that_cannot_be_taken_does_not_stop_downloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that cannot be read is an error once, and not a wait without end for all."""
+
+    def fail(*_: object) -> Stock:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("cacheproxy.storage.filesystem.look_through", fail)
+    layout = Layout(tmp_path / "store")
+    layout.prepare()
+    with closing(FilesystemStore.at(layout, BUDGET, FakeClock(), Events())) as store:
+        with suppress(OSError, StorageError):
+            await store.take_stock()
+        async with asyncio.timeout(1):
+            with suppress(StorageError):
+                await store.accounts.reserve(DIGEST, "docker.io", 1)
+
+
+async def test_who_discards_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    """A worker that begins anew after another gave up keeps its file and its room."""
+    one, other = Scene(tmp_path / "store"), Scene(tmp_path / "store")
+    layout = Layout(tmp_path / "store")
+    with closing(one.store), closing(other.store):
+        async with AsyncExitStack() as stack:
+            async with one.store.ingest(REPOSITORY, DIGEST) as first:
+                assert first is not None
+                await first.reserve(len(CONTENT))
+                await first.append(b"wrong")
+                await first.discard()
+                second = await stack.enter_async_context(other.store.ingest(REPOSITORY, DIGEST))
+                assert second is not None
+                await second.reserve(len(CONTENT))
+                await second.append(CONTENT)
+            assert layout.ingest(DIGEST).exists()
+            assert await other.accounts.usage() == Usage(0, 3 * BLOCK)
+            second.verify()
+            await second.commit()
+        assert await other.accounts.usage() == Usage(3 * BLOCK, 0)
