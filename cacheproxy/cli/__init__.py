@@ -4,6 +4,9 @@ import click
 
 from cacheproxy import __version__
 from cacheproxy.cli.check import check
+from cacheproxy.cli.explain import explain
+from cacheproxy.cli.purge import purge
+from cacheproxy.cli.scrub import scrub
 from cacheproxy.cli.serve import serve
 
 
@@ -20,6 +23,8 @@ def commands() -> None:
       cacheproxy check                              what would be served, and how
       cacheproxy serve                              serve with config/cacheproxy.yaml
       cacheproxy serve --config /etc/cacheproxy.yaml
+      cacheproxy explain nginx:1.25                 what is cached of an image
+      cacheproxy scrub                              is what is cached still right?
       CACHEPROXY__CACHE__MAX_SIZE=200GiB cacheproxy serve
 
     \b
@@ -36,6 +41,9 @@ def commands() -> None:
 
 
 commands.add_command(check)
+commands.add_command(explain)
+commands.add_command(purge)
+commands.add_command(scrub)
 commands.add_command(serve)
 
 

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cacheproxy.cli import commands
+from tests.support.cached import Cached
 
 Run = Callable[..., Result]
 
@@ -19,3 +20,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return CliRunner().invoke(commands, arguments, env=environ, prog_name="cacheproxy")
 
     return run_it
+
+
+@pytest.fixture
+def cache(run: Run) -> Cached:
+    """A cache with nothing in it, for which `run` is configured; the directory is `cache`."""
+    Path("config").mkdir()
+    Path("config/cacheproxy.yaml").write_text(
+        "cache: {directory: cache, max_size: 1GiB, min_free: 1MiB}\n"
+        "default_upstream: docker.io\n"
+        "upstreams: {docker.io: {}, quay.io: {}}\n",
+        encoding="utf-8",
+    )
+    return Cached(Path("cache"))

@@ -16,7 +16,9 @@ def test_the_version_is_the_package_s(run: Run) -> None:
     assert run("--version").stdout == f"cacheproxy {cacheproxy.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("check",)])
+@pytest.mark.parametrize(
+    "command", [(), ("serve",), ("check",), ("scrub",), ("explain",), ("purge",)]
+)
 def test_help_teaches(run: Run, command: tuple[str, ...]) -> None:
     """Each help has examples and the exit codes, as written: not wrapped into one paragraph."""
     result = run(*command, "--help")
@@ -33,6 +35,8 @@ def test_help_teaches(run: Run, command: tuple[str, ...]) -> None:
         (("serve", "--port", "80"), "No such option"),
         (("serve", "a.yaml"), "unexpected extra argument"),
         (("check", "--config"), "requires an argument"),
+        (("explain",), "Missing argument 'IMAGE|DIGEST'"),
+        (("purge",), "Missing argument"),
     ],
 )
 def test_a_wrong_command_line_is_code_2(run: Run, arguments: tuple[str, ...], said: str) -> None:
