@@ -75,6 +75,8 @@ def _document(body: bytes) -> dict[str, Any]:
 
 def _media_type(document: dict[str, Any], sent: str | None) -> str:
     is_index = "manifests" in document
+    if not is_index and not {"layers", "config", "blobs"} & document.keys():
+        raise ManifestInvalid("the document is neither an index nor an image manifest")
     # A document that is both reads differently by its Content-Type (CVE-2021-41190).
     if is_index and ("layers" in document or "config" in document):
         raise ManifestInvalid("the manifest is both an index and an image")

@@ -8,12 +8,14 @@ class Link:
     """That a repository holds a digest: the licence to serve it under that repository.
 
     Attributes:
-        size: in bytes, where a descriptor or upstream said so.
+        size: in bytes, where a descriptor of a verified manifest says so.
         media_type: of a manifest, as upstream sent it; of anything else None.
+        is_read: of a manifest, that what it refers to is linked to the repository too.
     """
 
     size: int | None = None
     media_type: str | None = None
+    is_read: bool = False
 
     def or_known(self, known: "Link | None") -> "Link":
         """This link, with what it lacks taken from what was known before."""
@@ -22,6 +24,7 @@ class Link:
         return Link(
             self.size if self.size is not None else known.size,
             self.media_type or known.media_type,
+            self.is_read or known.is_read,
         )
 
 

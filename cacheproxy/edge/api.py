@@ -85,6 +85,16 @@ class Api:
         finally:
             self._observer.observe(exchange.ended())
 
+    def refuse(self, request: web.BaseRequest, status: int) -> web.Response:
+        """Answer what could not be read as a request; whoever calls sends it."""
+        exchange = Exchange.of(request, self._clock)
+        exchange.error = "the request could not be read"
+        response = responses.unreadable(status)
+        self._sign(request, exchange, response)
+        exchange.head_is_out(response)
+        self._observer.observe(exchange.ended())
+        return response
+
     async def _answered(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         try:
             return await self._understood(request, exchange)
@@ -210,14 +220,19 @@ class Api:
     async def _head(
         self, request: web.BaseRequest, exchange: Exchange, response: web.StreamResponse
     ) -> None:
+        self._sign(request, exchange, response)
+        await response.prepare(request)
+        exchange.head_is_out(response)
+
+    @staticmethod
+    def _sign(request: web.BaseRequest, exchange: Exchange, response: web.StreamResponse) -> None:
+        """The header fields that each response has."""
         response.headers["Cache-Status"] = exchange.status.field(_NAME)
         response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
         response.headers[hdrs.SERVER] = _NAME
         ns = request.query.get("ns")
         if ns is not None and exchange.asked.registry:
             response.headers["OCI-Namespace"] = ns
-        await response.prepare(request)
-        exchange.head_is_out(response)
 
     async def _failed(
         self, request: web.BaseRequest, exchange: Exchange, response: web.Response

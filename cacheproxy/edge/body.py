@@ -10,6 +10,9 @@ from cacheproxy.ports import Readable
 
 # Large enough that a chunk's cost is its bytes, small enough to keep no client's memory large.
 CHUNK = 1024 * 1024
+# What goes by way of this process where the shortcut is closed for a moment: more than aiohttp
+# writes without waiting for it to leave.
+_SMALL = 128 * 1024
 
 
 class StallGuard:
@@ -20,7 +23,7 @@ class StallGuard:
     """
 
     def __init__(self, transport: asyncio.Transport | None, seconds: float) -> None:
-        self._transport = transport
+        self.transport = transport
         self._seconds = seconds
         self._written = 0
         self._taken = 0
@@ -46,21 +49,48 @@ class StallGuard:
         self._wrote_at = asyncio.get_running_loop().time()
 
     def _again(self) -> None:
-        if self._transport is not None:
+        if self.transport is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._seconds, self._look)
 
     def _look(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
             return
-        waiting = self._transport.get_write_buffer_size()
+        waiting = self.transport.get_write_buffer_size()
         taken = self._written - waiting
         since = asyncio.get_running_loop().time() - self._wrote_at
         if waiting > 0 and taken == self._taken and since >= self._seconds:
-            self._transport.abort()
+            self.transport.abort()
             return
         self._taken = taken
         self._again()
+
+
+class Shortcut:
+    """From the page cache to the client past this process, where no TLS and no framing is between.
+
+    It sends only what needs no waiting. A client that is not ready gets a small chunk the other
+    way, and to wait until that has left is to wait for the client.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport | None, content: "Patient", stop: int | None
+    ) -> None:
+        self._content = content
+        self._transport: asyncio.Transport | None = None
+        self.chunk = CHUNK
+        plain = transport is not None and transport.get_extra_info("sslcontext") is None
+        if transport is not None and plain and stop is not None:
+            self._transport = transport
+            self.chunk = _SMALL
+            transport.set_write_buffer_limits(high=0)
+
+    def send(self, offset: int, length: int) -> int:
+        """Send up to `length` bytes from `offset`, if that needs no waiting; how many."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return 0
+        return self._content.try_send(transport.get_extra_info("socket").fileno(), offset, length)
 
 
 class Patient:
@@ -70,6 +100,7 @@ class Patient:
         self._content = content
         self._seconds = seconds
         self.try_read = content.try_read
+        self.try_send = content.try_send
 
     async def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`; empty at the end.
@@ -97,9 +128,15 @@ async def send(
         CacheproxyError: the bytes will never come. The response cannot be ended then.
         ConnectionError: the client has left.
     """
-    offset = start
+    offset, shortcut = start, Shortcut(guard.transport, content, stop)
     while stop is None or offset < stop:
         length = CHUNK if stop is None else min(CHUNK, stop - offset)
+        if offset > start and (sent := shortcut.send(offset, length)):
+            guard.writes(sent)
+            offset += sent
+            await asyncio.sleep(0)  # for the others: this one may never have to wait
+            continue
+        length = min(length, shortcut.chunk)
         chunk = content.try_read(offset, length) or await content.read(offset, length)
         if not chunk:
             if stop is not None:

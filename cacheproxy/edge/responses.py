@@ -71,6 +71,14 @@ def failure(error: CacheproxyError) -> web.Response:
     )
 
 
+def unreadable(status: int) -> web.Response:
+    """The response to what is no request, which does not repeat it; the connection ends."""
+    body = body_of("UNSUPPORTED", "the request is malformed, or its header is too large")
+    response = web.Response(status=status, body=body, content_type="application/json")
+    response.force_close()
+    return response
+
+
 def unexpected() -> web.Response:
     """The response to our own mistakes, which says nothing of them."""
     body = body_of("UNKNOWN", "cacheproxy failed; its log says why")

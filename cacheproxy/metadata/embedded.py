@@ -74,11 +74,11 @@ class EmbeddedMetadata:
 
     async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """The record of a tag."""
-        return await self._read(f"tag {repository} {tag}", TagRecord)
+        return await self._read(tag_key(repository, tag), TagRecord)
 
     async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
         """Remember what upstream said of a tag."""
-        await self._write({f"tag {repository} {tag}": record})
+        await self._write({tag_key(repository, tag): record})
 
     async def listing(self, key: str) -> Listing | None:
         """A page of tags or referrers."""
@@ -99,12 +99,18 @@ class EmbeddedMetadata:
             with self._cache.transact():
                 for digest, link in links.items():
                     key = _link_key(repository, digest)
-                    known = _decoded(self._cache.get(key), Link)
+                    known = self._known(key)
                     merged = link.or_known(known)
                     if merged != known:
                         self._cache.set(key, _encoded(merged))
 
         await self._in_thread(merge)
+
+    def _known(self, key: str) -> Link | None:
+        try:
+            return _decoded(self._cache.get(key), Link)
+        except TypeError:
+            return None  # a value that we did not write
 
     async def close(self) -> None:
         """Close the store, after what is under way."""
@@ -132,6 +138,16 @@ class EmbeddedMetadata:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except (sqlite3.Error, diskcache.Timeout) as error:
             raise StorageError(f"the metadata store failed: {error}") from error
+
+
+def tag_key(repository: Repository, tag: Tag) -> str:
+    """Under which the record of a tag is kept."""
+    return f"tag {repository} {tag}"
+
+
+def read_tag(value: object) -> TagRecord | None:
+    """The record of a tag from what is kept of it."""
+    return _decoded(value, TagRecord)
 
 
 def _open(path: Path) -> diskcache.Cache:

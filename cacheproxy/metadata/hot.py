@@ -84,7 +84,10 @@ class HotMetadata:
         self._writes += 1
         for digest, link in links.items():
             known = await self.link(repository, digest)
-            await self._links.set(f"{repository} {digest}", link.or_known(known), _LINK_SECONDS)
+            key = f"{repository} {digest}"
+            # Read again, after all waiting: another may have added what it knows meanwhile.
+            merged = link.or_known(await self._links.get(key)).or_known(known)
+            await self._links.set(key, merged, _LINK_SECONDS)
         with self._reported():
             await self._store.add_links(repository, links)
 

@@ -6,6 +6,8 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import CacheproxyError, StorageError
 from cacheproxy.domain.operation import PullBlob
 from cacheproxy.domain.records import Link
+from cacheproxy.domain.reference import Repository
+from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import BlobAnswer
@@ -25,6 +27,7 @@ class Blobs:
         self._metadata = metadata
         self._tasks = tasks
         self._fills: dict[Digest, Fill] = {}
+        self._confirming: Flights[tuple[Repository, Digest], int | None] = Flights(tasks, "confirm")
 
     async def pull(self, remote: Remote, asked: PullBlob, *, head: bool) -> BlobAnswer:
         """A blob, if it is one of this repository's.
@@ -40,9 +43,10 @@ class Blobs:
         """
         digest = asked.digest
         link = await self._metadata.link(remote.repository, digest)
-        if link is None and self._is_here(digest):
-            # By way of another repository. A digest is no licence to read: is it in this one?
-            link = await self._confirmed(remote, digest)
+        if link is None and self._is_here_for_others(remote, digest):
+            # A digest is no licence to read: is it in this repository too?
+            await self._confirmed(remote, digest)
+            link = Link()
         stored = self._store.open(digest)
         if stored is not None and link is not None:
             return BlobAnswer(digest, stored.size, stored, HIT, "store")
@@ -53,35 +57,50 @@ class Blobs:
             return await self._head(remote, digest, link)
         return await self._filled(remote, asked, link)
 
-    def _is_here(self, digest: Digest) -> bool:
-        if digest in self._fills:
-            return True
+    def _is_here_for_others(self, remote: Remote, digest: Digest) -> bool:
+        """Whether it is here, or on its way, and not by way of this repository."""
+        flying = self._fills.get(digest)
+        if flying is not None:
+            return flying.origin.repository != remote.repository
         stored = self._store.open(digest)
         if stored is not None:
             stored.close()
         return stored is not None
 
     async def _head(self, remote: Remote, digest: Digest, link: Link | None) -> BlobAnswer:
-        """The size alone: a manifest has said it, or upstream does."""
-        if link is not None and link.size is not None:
-            return BlobAnswer(digest, link.size, None, CacheStatus("hit", detail="size"), "none")
-        link = await self._confirmed(remote, digest)
+        """The size alone: a manifest has said it, or a download knows it, or upstream does."""
+        size = None if link is None else link.size
+        if size is None and digest in self._fills:
+            size = self._fills[digest].state.size
+        if size is not None:
+            return BlobAnswer(digest, size, None, CacheStatus("hit", detail="size"), "none")
+        size = await self._confirmed(remote, digest)
         status = CacheStatus("miss", forward_status=200)
-        return BlobAnswer(digest, link.size, None, status, "none")
+        return BlobAnswer(digest, size, None, status, "none")
 
-    async def _confirmed(self, remote: Remote, digest: Digest) -> Link:
-        """That the repository holds the blob, by upstream's word."""
-        link = Link(await remote.upstream.head_blob(remote.repository, digest))
-        await self._metadata.add_links(remote.repository, {digest: link})
-        return link
+    async def _confirmed(self, remote: Remote, digest: Digest) -> int | None:
+        """That the repository holds the blob, by upstream's word; and the size, if it says so.
+
+        The size is passed on and not kept: nothing has verified it, and what is kept is held
+        against the blob for ever.
+        """
+
+        async def confirm() -> int | None:
+            size = await remote.upstream.head_blob(remote.repository, digest)
+            await self._metadata.add_links(remote.repository, {digest: Link()})
+            return size
+
+        size, _ = await self._confirming.join((remote.repository, digest), confirm)
+        return size
 
     async def _filled(self, remote: Remote, asked: PullBlob, link: Link | None) -> BlobAnswer:
         """Follow the download, which is begun if there is none."""
         flying = self._fills.get(asked.digest)
         fill = flying or self._start(remote, asked.digest, link)
+        outcome: Outcome = "miss" if flying is None else "joined"
         try:
             with fill.attended():
-                size = await fill.open()
+                return await self._attended(fill, remote, asked, outcome)
         except StorageError:
             return await self._past_the_disk(fill.origin, asked.range)
         except CacheproxyError:
@@ -89,24 +108,33 @@ class Blobs:
                 raise
             # It failed for another repository, which says nothing of ours.
             return await self.pull(remote, asked, head=False)
-        if link is None:
+
+    async def _attended(
+        self, fill: Fill, remote: Remote, asked: PullBlob, outcome: Outcome
+    ) -> BlobAnswer:
+        size = await fill.open()
+        if not fill.origin.linked:
             # That upstream began to send it under this repository is its word for it.
-            await self._metadata.add_links(remote.repository, {asked.digest: Link(size)})
+            await self._metadata.add_links(fill.origin.repository, {asked.digest: Link()})
         part = _part(asked.range, size)
         ahead = 0 if part is None else part.start - fill.state.received
         if part is not None and ahead > self._context.relay_ahead:
             # Waiting would be silence; and some clients do want the end of a large blob first.
             return await self._relayed(fill.origin, part)
-        return await self._followed(fill, remote, asked, "miss" if flying is None else "joined")
+        return await self._followed(fill, remote, asked, outcome)
 
     async def _followed(
         self, fill: Fill, remote: Remote, asked: PullBlob, outcome: Outcome
     ) -> BlobAnswer:
+        status = CacheStatus(outcome, stored=True)
         file = fill.reader()
         if file is None:
-            return await self.pull(remote, asked, head=False)  # in the store by now
+            # It is over, and in the store by now; unless that had to let it go again already.
+            stored = self._store.open(asked.digest)
+            if stored is None:
+                return await self.pull(remote, asked, head=False)
+            return BlobAnswer(asked.digest, stored.size, stored, status, "fill")
         content = Follower(fill, file, self._tasks)
-        status = CacheStatus(outcome, stored=True)
         return BlobAnswer(asked.digest, fill.state.size, content, status, "fill")
 
     async def _relayed(self, origin: Origin, part: ByteRange) -> BlobAnswer:

@@ -19,6 +19,10 @@ from cacheproxy.pullthrough.origin import Origin
 # While nobody has a byte yet, an error is worth more to a client than a long wait: it has
 # other hosts to ask.
 _ATTEMPTS_TO_OPEN = 2
+# Each step of a download costs a thread's turn and one of each follower, however few bytes it
+# has. After a small one the next may gather for a moment, which no client notices.
+_SMALL_STEP = 256 * 1024
+_GATHER_SECONDS = 0.004
 
 
 class Progress(Protocol):
@@ -100,6 +104,8 @@ class Download:
             origin.repository, origin.digest, start, self._size
         ) as stream:
             self._learn(stream)
+            if self._size is not None:
+                await ingest.reserve(self._size)
             self._open()
             await self._copy(stream)
         if self._size is not None and ingest.offset < self._size:
@@ -131,3 +137,5 @@ class Download:
                 self._progress.growing(ingest.offset + len(chunk))
                 await ingest.append(chunk)
                 self._progress.grown(ingest.offset)
+                if len(chunk) < _SMALL_STEP and ingest.offset != self._size:
+                    await self._clock.sleep(_GATHER_SECONDS)

@@ -24,9 +24,9 @@ from cacheproxy.pullthrough.download import Download
 from cacheproxy.pullthrough.origin import Origin
 
 # How often to look at a file that another process writes: well below what a client notices.
-_WATCH_SECONDS = 0.02
+_WATCH_SECONDS = 0.005
 # How many looks until the lock is tried, in case its holder has died.
-_LOOKS_PER_TRY = 10
+_LOOKS_PER_TRY = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class FillContext:
         clock: for durations and pauses.
         abandon_after: seconds without anybody who follows or waits after which a fill is
             given up; None lets it go on to its end.
+        patience: seconds that upstream is waited for where something stale can stand in.
         relay_ahead: bytes ahead of the download from which a range is fetched beside it.
     """
 
@@ -47,6 +48,7 @@ class FillContext:
     clock: Clock
     abandon_after: float | None = None
     relay_ahead: int = 64 * 1024 * 1024
+    patience: float = 15.0
 
 
 class Fill:
@@ -59,6 +61,7 @@ class Fill:
         self._error: CacheproxyError | None = None
         self._reader: Callable[[], Readable] | None = None
         self._confirmed = origin.linked
+        self._size = origin.size
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._led_since: float | None = None
@@ -155,7 +158,9 @@ class Fill:
     async def _live(self) -> None:
         """Lead if there is no other leader, else follow; and again, until it is over."""
         while not self._state.over:
-            async with self._context.store.ingest(self.origin.digest) as ingest:
+            async with self._context.store.ingest(
+                self.origin.repository, self.origin.digest
+            ) as ingest:
                 if ingest is not None:
                     await self._lead(ingest)
                     return
@@ -222,12 +227,13 @@ class Fill:
     async def _confirm(self) -> None:
         """Others fetch these bytes, for a repository of theirs: are they in ours too?"""
         if not self._confirmed:
-            await self.origin.confirm()
+            size = await self.origin.confirm()
+            self._size = size if self._size is None else self._size
             self._confirmed = True
 
     def _seen(self, received: int) -> None:
         if self._state.phase is Phase.OPENING and received:
-            self.opened(self.origin.size, 0)
+            self.opened(self._size, 0)
         if received > self._state.received:
             self.grown(received)
 

@@ -37,6 +37,13 @@ class Follower:
         length = min(length, self._fill.state.readable - offset)
         return self._file.try_read(offset, length) if length > 0 else None
 
+    def try_send(self, to: int, offset: int, length: int) -> int:
+        """Give a socket what is readable already, and in memory."""
+        if self._relay is not None:
+            return 0
+        length = min(length, self._fill.state.readable - offset)
+        return self._file.try_send(to, offset, length) if length > 0 else 0
+
     async def read(self, offset: int, length: int) -> bytes:
         """What is at `offset`, once it is there; empty at the end of a verified blob."""
         if self._relay is not None:

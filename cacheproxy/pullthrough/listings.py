@@ -1,5 +1,6 @@
 """Pages of tags and of referrers: passed on as upstream wrote them, kept for a while."""
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,9 +15,10 @@ from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Tag
 from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ports import Clock, Metadata
+from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import ListingAnswer
-from cacheproxy.pullthrough.manifests import Manifests
+from cacheproxy.pullthrough.fill import FillContext
+from cacheproxy.pullthrough.manifests import Manifests, as_error
 from cacheproxy.pullthrough.remote import Remote
 
 Fetch = Callable[[], Coroutine[Any, Any, Listing]]
@@ -29,11 +31,12 @@ class Listings:
     """Tags and referrers of all upstreams."""
 
     def __init__(
-        self, metadata: Metadata, manifests: Manifests, clock: Clock, tasks: Tasks
+        self, context: FillContext, metadata: Metadata, manifests: Manifests, tasks: Tasks
     ) -> None:
         self._metadata = metadata
         self._manifests = manifests
-        self._clock = clock
+        self._clock = context.clock
+        self._patience = context.patience
         self._fetching: Flights[str, Listing] = Flights(tasks, "listing")
 
     async def tags(self, remote: Remote, asked: ListTags) -> ListingAnswer:
@@ -70,15 +73,22 @@ class Listings:
         if kept is not None and judge(_as_tag(kept), remote.tags, now) is Freshness.FRESH:
             left = ttl(_as_tag(kept), remote.tags, now)
             return ListingAnswer(kept, CacheStatus("hit", ttl=left), "store")
+
+        async def keep() -> Listing:
+            listing = await fetch()
+            await self._metadata.put_listing(key, listing)
+            return listing
+
         try:
-            listing, joined = await self._fetching.join(key, fetch)
-        except CacheproxyError as error:
+            async with asyncio.timeout(self._patience if kept is not None else None):
+                listing, joined = await self._fetching.join(key, keep)
+        except (CacheproxyError, TimeoutError) as problem:
+            error = as_error(problem)
             now = self._clock.now()
             if kept is None or not survives(_as_tag(kept), remote.tags, now, error):
-                raise
+                raise error from problem.__cause__
             left = ttl(_as_tag(kept), remote.tags, now)
             return ListingAnswer(kept, CacheStatus("stale", ttl=left), "store")
-        await self._metadata.put_listing(key, listing)
         status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
         return ListingAnswer(listing, status, "upstream")
 
@@ -93,8 +103,8 @@ class Listings:
             answer = await self._manifests.by_tag(remote, tag, head=False)
         except ManifestUnknown:
             return self._listing([], asked.artifact_type)
-        found = json.loads(answer.body or b"{}").get("manifests", [])
-        return self._listing(found, asked.artifact_type)
+        found = json.loads(answer.body or b"{}").get("manifests") or []
+        return self._listing([one for one in found if isinstance(one, dict)], asked.artifact_type)
 
     def _listing(self, descriptors: list[dict[str, Any]], artifact_type: str | None) -> Listing:
         chosen = [

@@ -1,5 +1,6 @@
 """Pulling a manifest, by digest or by tag."""
 
+import asyncio
 import contextlib
 import re
 
@@ -10,9 +11,11 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
     CacheproxyError,
     DigestMismatch,
+    ManifestInvalid,
     ManifestUnknown,
     NotFound,
     StorageError,
+    UpstreamTimeout,
 )
 from cacheproxy.domain.freshness import Freshness, TagRecord, judge, survives, ttl
 from cacheproxy.domain.manifest import Manifest
@@ -20,18 +23,20 @@ from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Reference, Repository, Tag
 from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ports import BlobStore, Clock, ManifestHead, Metadata
+from cacheproxy.ports import ManifestHead, Metadata
 from cacheproxy.pullthrough.answers import ManifestAnswer
+from cacheproxy.pullthrough.fill import FillContext
 from cacheproxy.pullthrough.remote import Remote
 
 
 class Manifests:
     """Manifests of all upstreams: verified whole, stored verbatim, served by digest."""
 
-    def __init__(self, store: BlobStore, metadata: Metadata, clock: Clock, tasks: Tasks) -> None:
-        self._store = store
+    def __init__(self, context: FillContext, metadata: Metadata, tasks: Tasks) -> None:
+        self._store = context.store
         self._metadata = metadata
-        self._clock = clock
+        self._clock = context.clock
+        self._patience = context.patience
         self._tasks = tasks
         self._fetching: Flights[tuple[Repository, Reference], Manifest] = Flights(tasks, "manifest")
         self._asking: Flights[tuple[Repository, Reference], ManifestHead] = Flights(tasks, "head")
@@ -79,22 +84,35 @@ class Manifests:
         if link is None:
             # The bytes are here, by way of another repository. Is it in this one?
             await self._ask(remote, digest)
-            link = Link(len(body))
+            link = Link()
+        if not link.is_read:
+            # So it is here by another repository's pull, and what it refers to is linked to
+            # that one alone; or the metadata was lost.
+            try:
+                manifest = manifests.parse(body, link.media_type, digest)
+            except ManifestInvalid:
+                return await self._fetched(remote, digest)  # a blob: upstream says so
+            link = Link(len(body), manifest.media_type, is_read=True)
+            await self._link(remote.repository, manifest)
         return _stored(body, link, digest, status)
 
     async def _revalidated(
         self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
     ) -> ManifestAnswer:
         try:
-            return await self._asked(remote, tag, record, head=head)
-        except CacheproxyError as error:
+            # What is asked goes on; but who has something to fall back on does not wait for
+            # all of it, since clients do not either.
+            async with asyncio.timeout(self._patience if record is not None else None):
+                return await self._asked(remote, tag, record, head=head)
+        except (CacheproxyError, TimeoutError) as problem:
+            error = as_error(problem)
             now = self._clock.now()
             if record is not None and survives(record, remote.tags, now, error):
                 return await self._stale(remote, record, error)
             if isinstance(error, NotFound):
                 missing = TagRecord(None, now)
                 await self._metadata.put_tag(remote.repository, tag, missing)
-            raise
+            raise error from problem.__cause__
 
     async def _stale(
         self, remote: Remote, record: TagRecord, error: CacheproxyError
@@ -113,24 +131,24 @@ class Manifests:
         self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
     ) -> ManifestAnswer:
         """By upstream's word of now: at best for the price of a HEAD."""
-        if head or (record is not None and record.digest is not None):
-            now = await self._ask(remote, tag)
-            if now.digest is not None:
-                answer = await self._by_head(remote, now, now.digest, head=head)
-                checked = TagRecord(now.digest, self._clock.now())
-                await self._metadata.put_tag(remote.repository, tag, checked)
-                return answer
-        return await self._fetched(remote, tag)
-
-    async def _by_head(
-        self, remote: Remote, now: ManifestHead, digest: Digest, *, head: bool
-    ) -> ManifestAnswer:
-        if head and now.size is not None and now.media_type is not None:
-            status = CacheStatus("miss", ttl=remote.tags.fresh_for, forward_status=200)
-            return ManifestAnswer(digest, now.media_type, now.size, None, status, "none")
+        known = None if record is None else record.digest
+        if not head and known is None:
+            return await self._fetched(remote, tag)
+        now = await self._ask(remote, tag)
         left = remote.tags.fresh_for
         status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
-        return await self._named(remote, digest, status)
+        if now.digest is None:
+            return await self._fetched(remote, tag)
+        if not head or now.size is None or now.media_type not in _MANIFEST_TYPES:
+            answer = await self._named(remote, now.digest, status)
+            if now.digest != known:
+                # Only now that it is here: until then what was known is worth more.
+                await self._remember(remote.repository, tag, now.digest)
+            return answer
+        if now.digest != known:
+            await self._remember(remote.repository, tag, now.digest)
+            status = CacheStatus("miss", ttl=left, forward_status=200)
+        return ManifestAnswer(now.digest, now.media_type, now.size, None, status, "none")
 
     def _revalidate_behind(self, remote: Remote, tag: Tag, record: TagRecord) -> None:
         """Ask upstream while the client already has its answer; a failure changes nothing."""
@@ -148,8 +166,12 @@ class Manifests:
             digest = head.digest or (reference if isinstance(reference, Digest) else None)
             if digest is not None:
                 media_type = head.media_type if head.media_type in _MANIFEST_TYPES else None
-                link = Link(head.size, media_type)
+                link = Link(media_type=media_type)
                 await self._metadata.add_links(remote.repository, {digest: link})
+            if isinstance(reference, Tag) and digest is not None:
+                known = await self._metadata.tag(remote.repository, reference)
+                if known is not None and known.digest == digest:
+                    await self._remember(remote.repository, reference, digest)
             return head
 
         head, _ = await self._asking.join((remote.repository, reference), ask)
@@ -177,18 +199,34 @@ class Manifests:
         manifest = manifests.parse(sent.body, sent.content_type, asked)
         await self._keep(remote.repository, manifest)
         if not isinstance(reference, Digest):
-            record = TagRecord(manifest.digest, self._clock.now())
-            await self._metadata.put_tag(remote.repository, reference, record)
+            await self._remember(remote.repository, reference, manifest.digest)
         return manifest
+
+    async def _remember(self, repository: Repository, tag: Tag, digest: Digest) -> None:
+        """What a tag names now, by upstream's word."""
+        record = TagRecord(digest, self._clock.now())
+        await self._metadata.put_tag(repository, tag, record)
+        with contextlib.suppress(StorageError):
+            await self._store.name(repository, tag, digest)
 
     async def _keep(self, repository: Repository, manifest: Manifest) -> None:
         """Store it, and remember what it says the repository holds."""
         # A full disk is not the client's error; the next one fetches the manifest again.
         with contextlib.suppress(StorageError):
-            await self._store.keep_document(manifest.digest, manifest.body)
-        links = {child.digest: _link(child) for child in manifest.children}
-        links[manifest.digest] = Link(len(manifest.body), manifest.media_type)
+            await self._store.keep_manifest(repository, manifest)
+        await self._link(repository, manifest)
+
+    async def _link(self, repository: Repository, manifest: Manifest) -> None:
+        links = {child.digest: _link_to(child) for child in manifest.children}
+        links[manifest.digest] = Link(len(manifest.body), manifest.media_type, is_read=True)
         await self._metadata.add_links(repository, links)
+
+
+def as_error(problem: CacheproxyError | TimeoutError) -> CacheproxyError:
+    """An error of ours; running out of patience is upstream's not having answered."""
+    if isinstance(problem, CacheproxyError):
+        return problem
+    return UpstreamTimeout("upstream has not answered for longer than clients wait")
 
 
 def _detail(error: CacheproxyError) -> str:
@@ -199,7 +237,7 @@ def _detail(error: CacheproxyError) -> str:
 _MANIFEST_TYPES = media_types.INDEXES | media_types.MANIFESTS
 
 
-def _link(child: manifests.Descriptor) -> Link:
+def _link_to(child: manifests.Descriptor) -> Link:
     media_type = child.media_type if child.media_type in _MANIFEST_TYPES else None
     return Link(child.size, media_type)
 

@@ -29,10 +29,10 @@ class Origin:
     linked: bool
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
-    async def confirm(self) -> None:
-        """Have upstream say that the repository holds the blob.
+    async def confirm(self) -> int | None:
+        """Have upstream say that the repository holds the blob; its size where it says that too.
 
         Raises:
             NotFound, Denied, UpstreamError: it does not say so.
         """
-        await self.upstream.head_blob(self.repository, self.digest)
+        return await self.upstream.head_blob(self.repository, self.digest)

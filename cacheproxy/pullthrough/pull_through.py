@@ -26,8 +26,8 @@ class PullThrough:
     ) -> None:
         self._registries = registries
         self._blobs = Blobs(context, metadata, tasks)
-        self._manifests = Manifests(context.store, metadata, context.clock, tasks)
-        self._listings = Listings(metadata, self._manifests, context.clock, tasks)
+        self._manifests = Manifests(context, metadata, tasks)
+        self._listings = Listings(context, metadata, self._manifests, tasks)
 
     async def manifest(self, asked: PullManifest, *, head: bool) -> ManifestAnswer:
         """`GET` or `HEAD /v2/<name>/manifests/<reference>`."""

@@ -1,7 +1,9 @@
 """From an upstream's answer, or the lack of one, to our errors: the one table of this side."""
 
 import email.utils
+import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,6 +18,15 @@ from cacheproxy.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+
+
+class RefusedElsewhere(UpstreamUnavailable):
+    """The place that upstream redirects to refused us.
+
+    Not the registry's word on us or on the blob, but a signed URL that has expired, or was
+    signed for another method. The registry hands out a new one.
+    """
+
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _REMAINING = re.compile(r"[0-9]{1,9}")
@@ -57,9 +68,14 @@ def translated(registry: str) -> Iterator[None]:
 
 
 def _named(error: BaseException) -> str:
-    """What happened, without a URL: a redirect's may be a signed one, which is a secret."""
-    reason = getattr(error, "strerror", None) or getattr(error, "message", None)
-    return f"{type(error).__name__}: {reason}" if isinstance(reason, str) else type(error).__name__
+    """What happened, without an address: a redirect's URL may be a signed one, a secret."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ssl.SSLError):
+        reason = getattr(cause, "reason", None) or type(cause).__name__
+        return f"TLS: {reason.lower().replace('_', ' ')}"
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return type(error).__name__
 
 
 def retry_after(field: str | None, now: float) -> float | None:

@@ -149,9 +149,10 @@ class Authorizer:
         """The token server; upstream names it, so it is trusted no more than a redirect."""
         try:
             realm = URL(bearer.realm)
+            allowed = may_follow(realm, self._upstream, self._realms)
         except ValueError as error:
             raise UpstreamUnavailable("upstream names a token server that is no URL") from error
-        if not may_follow(realm, self._upstream):
+        if not allowed:
             raise UpstreamUnavailable(
                 f"upstream sends for tokens to {realm.host}, where we do not go"
             )

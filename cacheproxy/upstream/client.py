@@ -26,7 +26,7 @@ from cacheproxy.domain.operation import Query
 from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
-from cacheproxy.upstream.answers import content_range, translated
+from cacheproxy.upstream.answers import RefusedElsewhere, content_range, translated
 from cacheproxy.upstream.transport import Ask, Transport, read_at_most
 
 _PAGE_LIMIT = 8 * 1024 * 1024
@@ -73,8 +73,8 @@ class RegistryClient:
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
         """Confirm that the repository holds a blob.
 
-        Some registries refuse every HEAD of a blob (ECR Public answers 401): those are asked
-        for one byte.
+        Some registries refuse every HEAD of a blob (ECR Public answers 401), and some redirect
+        it to a URL that is signed for GET: those are asked for one byte.
         """
         path = f"blobs/{digest}"
         try:
@@ -82,8 +82,8 @@ class RegistryClient:
                 self._ask("HEAD", repository, path, BlobUnknown)
             ) as response:
                 return response.content_length
-        except (Denied, UpstreamRefused):
-            one_byte = {"Range": "bytes=0-0"}
+        except (Denied, UpstreamRefused, RefusedElsewhere):
+            one_byte = {**_ACCEPT, "Range": "bytes=0-0"}
             ask = self._ask("GET", repository, path, BlobUnknown)
             async with self._transport.send(replace(ask, headers=one_byte, bulk=True)) as response:
                 return _extent(response, 0)[1]
@@ -97,7 +97,7 @@ class RegistryClient:
         The range is closed where the end is known: one kind of registry refuses open ones.
         """
         last = "" if stop is None else str(stop - 1)
-        headers = {"Range": f"bytes={start}-{last}"} if start else {}
+        headers = {**_ACCEPT, "Range": f"bytes={start}-{last}"} if start else _ACCEPT
         ask = self._ask("GET", repository, f"blobs/{digest}", BlobUnknown)
         async with self._transport.send(replace(ask, headers=headers, bulk=True)) as response:
             yield ResponseStream(response, self._transport, start)

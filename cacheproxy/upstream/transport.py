@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -13,7 +14,7 @@ from cacheproxy.domain.errors import CacheproxyError, Denied, NotFound, Upstream
 from cacheproxy.domain.events import UpstreamAnswered, UpstreamReceived
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock, Observer
-from cacheproxy.upstream.answers import error_of, ratelimit_remaining, translated
+from cacheproxy.upstream.answers import RefusedElsewhere, error_of, ratelimit_remaining, translated
 from cacheproxy.upstream.auth import Authorizer
 from cacheproxy.upstream.challenge import parse as parse_challenges
 from cacheproxy.upstream.config import UpstreamConfig
@@ -107,9 +108,7 @@ class Transport:
 
     def _error(self, ask: Ask, response: aiohttp.ClientResponse) -> CacheproxyError:
         if response.url.origin() != ask.url.origin() and response.status in _REFUSED_THERE:
-            # Not the registry's word on us or on the blob, but a signed URL that is expired
-            # or was signed for another method. The registry hands out a new one.
-            return UpstreamUnavailable(f"the place that upstream redirects {ask} to refused it")
+            return RefusedElsewhere(f"the place that upstream redirects {ask} to refused it")
         now = self._clock.now()
         return error_of(response.status, str(ask), response.headers, ask.missing, now)
 
@@ -162,13 +161,14 @@ class Transport:
         begun, status, left = self._clock.monotonic(), None, None
         try:
             with translated(self.config.registry):
-                async with asyncio.timeout(self.config.answer_timeout):
+                async with asyncio.timeout(None) as deadline:
                     response = await session.request(
                         ask.method,
                         ask.url,
                         headers=headers,
                         allow_redirects=False,
                         proxy=self.config.proxy,
+                        trace_request_ctx=deadline,
                     )
             status, left = response.status, ratelimit_remaining(response.headers)
             return response
@@ -219,6 +219,23 @@ async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(body)
 
 
+def _from_connection(seconds: float) -> aiohttp.TraceConfig:
+    """Begin a request's deadline when it has a connection to go by.
+
+    Until then it waits for others of ours to end, which is no fault of upstream's.
+    """
+
+    async def begin(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        deadline = context.trace_request_ctx
+        if isinstance(deadline, asyncio.Timeout):
+            deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(begin)
+    trace.on_connection_reuseconn.append(begin)
+    return trace
+
+
 def _session(config: UpstreamConfig, total: float | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=config.max_connections, ssl=config.tls),
@@ -227,6 +244,7 @@ def _session(config: UpstreamConfig, total: float | None) -> aiohttp.ClientSessi
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        trace_configs=[_from_connection(config.answer_timeout)],
         requote_redirect_url=False,
         read_bufsize=_READ_BUFFER,
         max_field_size=_FIELD_SIZE,

@@ -24,8 +24,13 @@ def realm_may_have_credentials(realm: URL, upstream: URL, allowed: frozenset[str
     return host in allowed or _same_site(host, _host(upstream))
 
 
-def may_follow(location: URL, upstream: URL) -> bool:
+def may_follow(location: URL, upstream: URL, allowed: frozenset[str] = frozenset()) -> bool:
     """Whether a redirect may be followed, without credentials.
+
+    Args:
+        location: where it leads.
+        upstream: who sends there.
+        allowed: hosts that the operator has named, wherever they are.
 
     Never to something less secure, and never to an address literal that only this machine
     or its link can reach, unless the upstream is such an address itself.
@@ -33,12 +38,17 @@ def may_follow(location: URL, upstream: URL) -> bool:
     host, upstream_host = _host(location), _host(upstream)
     if not host or not _is_plain(location) or not _as_secure(location, upstream):
         return False
-    return host == upstream_host or not _is_local(host) or _is_local(upstream_host)
+    known = host == upstream_host or host in allowed
+    return known or not _is_local(host) or _is_local(upstream_host)
 
 
 def _host(url: URL) -> str:
-    """The host as resolvers compare it."""
-    return (url.host or "").lower().rstrip(".")
+    """The host as resolvers compare it; none where that is for a resolver to find out.
+
+    `127\u30020\u30020\u30021` is an address to a resolver, once its dots are mapped to ASCII.
+    """
+    host = (url.host or "").lower().rstrip(".")
+    return host if host.isascii() and host.isprintable() else ""
 
 
 def _is_plain(url: URL) -> bool:

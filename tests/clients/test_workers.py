@@ -97,7 +97,6 @@ def test_all_workers_serve_one_download(scene: Scene) -> None:
     assert scene.registry.link.received() - before < SIZE * 1.05
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that follows does not know a blob's size")
 def test_all_workers_say_how_long_a_blob_is(registry: DistantRegistry) -> None:
     """Without a manifest too, the answers of all workers have a Content-Length from the start."""
     with proxy({"docker.io": registry.url}, settings={"server": {"workers": WORKERS}}) as running:
@@ -157,7 +156,7 @@ def test_all_workers_drain(scene: Scene) -> None:
         wait_until(lambda: not _connects(scene), PROMPT, "nobody listens any more")
         assert all(body == LAYER.body for _, body in clients.outcomes())
     assert scene.proxy.exit_code() == 0
-    assert gone(everyone)
+    wait_until(lambda: gone(everyone), PROMPT, "all processes have ended")
 
 
 def test_a_restart_goes_on_with_what_is_on_disk(scene: Scene) -> None:

@@ -1,11 +1,12 @@
-"""A proxy in front of one scripted registry, which stands for Docker Hub."""
+"""A proxy in front of one scripted registry, which stands for Docker Hub, and what it logs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.hasty import HastyProxy, hasty_proxy
+from tests.support.logged import Log, logged
 from tests.support.scripted_registry import ScriptedRegistry
 
 
@@ -21,3 +22,10 @@ async def proxy(hub: ScriptedRegistry, tmp_path: Path) -> AsyncIterator[HastyPro
     """The proxy, with its cache in an empty directory."""
     async with hasty_proxy({"docker.io": hub}, tmp_path / "cache") as running:
         yield running
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What is logged; ask for it before the proxy that is to log."""
+    with logged() as kept:
+        yield kept

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from cacheproxy.domain.events import FillEnded
 from tests.support import images
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
+from tests.support.numbers import numbers_of
 from tests.support.scripted_registry import (
     Match,
     Redirect,
@@ -42,38 +42,6 @@ async def proxy(
     upstreams = {"docker.io": hub, "quay.io": quay}
     async with hasty_proxy(upstreams, tmp_path, Wanted()) as running:
         yield running
-
-
-class _Numbers:
-    """The metrics page, read."""
-
-    def __init__(self, page: str) -> None:
-        self._samples = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(page)
-            for sample in family.samples
-        }
-
-    def get(self, name: str, **labels: str) -> float | None:
-        """One sample; None where there is none."""
-        return self._samples.get((f"cacheproxy_{name}", frozenset(labels.items())))
-
-    def served(self, *sources: str) -> float:
-        """Bytes served of docker.io's, from these sources."""
-        labels = {"upstream": "docker.io"}
-        found = (self.get("served_bytes_total", source=source, **labels) for source in sources)
-        return sum(value or 0.0 for value in found)
-
-    def labels(self, name: str) -> list[dict[str, str]]:
-        """The labels of all samples of a name."""
-        return [dict(labels) for key, labels in self._samples if key == f"cacheproxy_{name}"]
-
-
-async def _numbers(proxy: HastyProxy) -> _Numbers:
-    async with proxy.client.get(f"{proxy.admin_url}/metrics") as response:
-        assert response.status == 200
-        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        return _Numbers(await response.text())
 
 
 async def _stored(proxy: HastyProxy, digest: str) -> None:
@@ -111,7 +79,7 @@ async def test_not_where_clients_pull(proxy: HastyProxy, path: str) -> None:
 
 async def test_the_page_before_any_request(proxy: HastyProxy) -> None:
     """Each upstream is there from the start, so that a rate begins at nothing."""
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
     for upstream in ("docker.io", "quay.io"):
         assert numbers.get("upstream_bytes_total", upstream=upstream) == 0
         assert numbers.get("saved_bytes_total", upstream=upstream) == 0
@@ -126,7 +94,7 @@ async def test_bytes(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
         for blob in _IMAGE.blobs:
             await see(proxy, f"/v2/app/blobs/{blob.digest}")
             await _stored(proxy, blob.digest)
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
     assert numbers.served("upstream") == len(_IMAGE.manifest)
     assert numbers.served("fill", "store") == blobs + size * 2
     assert numbers.get("upstream_bytes_total", upstream="docker.io") == size
@@ -139,12 +107,12 @@ async def test_bytes_of_parts_and_heads(proxy: HastyProxy) -> None:
     """Of a range its bytes are counted, and of a HEAD, a 304 and an error none as the blob's."""
     await see(proxy, _BY_BLOB)
     await _stored(proxy, _BLOB.digest)
-    before = await _numbers(proxy)
+    before = await numbers_of(proxy)
     await see(proxy, _BY_BLOB, headers={"Range": "bytes=10-19"})
     await see(proxy, _BY_BLOB, headers={"If-None-Match": "*"})
     await see(proxy, _BY_BLOB, method="HEAD")
     await see(proxy, f"/v2/app/blobs/{_BLOB.digest[:-1]}")
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
     assert numbers.served("fill", "store") - before.served("fill", "store") == 10
     assert numbers.get("saved_bytes_total", upstream="docker.io") == 10
 
@@ -158,7 +126,7 @@ async def test_requests(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
     await see(proxy, "/v2/App/manifests/1")
     await see(proxy, "/v2/app/manifests/absent")
     await see(proxy, "/v2/evil.example/app/manifests/1")
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
 
     def count(operation: str, outcome: str, upstream: str = "docker.io") -> float | None:
         labels = {"upstream": upstream, "operation": operation, "outcome": outcome}
@@ -182,7 +150,7 @@ async def test_labels_are_bounded(proxy: HastyProxy) -> None:
         await see(proxy, f"/v2/app/manifests/1?ns=host{number}.example")
         await see(proxy, f"/v2/App{number}/manifests/1")
         await see(proxy, "/v2/app/manifests/1", method="PATCH")
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
     assert [labels["upstream"] for labels in numbers.labels("requests_total")] == [""]
 
 
@@ -193,7 +161,7 @@ async def test_upstream(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
     await see(proxy, _BY_TAG)
     await see(proxy, _BY_BLOB)
     await see(proxy, "/v2/app/manifests/absent")
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
 
     def count(status: str) -> float | None:
         labels = {"upstream": "docker.io", "method": "GET", "status": status}
@@ -204,10 +172,10 @@ async def test_upstream(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
     assert numbers.get("upstream_up", upstream="docker.io") == 1
     hub.script(Match.manifest("other"), StatusFault(500))
     await see(proxy, "/v2/app/manifests/other")
-    assert (await _numbers(proxy)).get("upstream_up", upstream="docker.io") == 0
+    assert (await numbers_of(proxy)).get("upstream_up", upstream="docker.io") == 0
     await hub.stop()
     await see(proxy, "/v2/app/manifests/third")
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
     assert numbers.get("upstream_up", upstream="docker.io") == 0
     assert (count("500"), count("none")) == (1, 1)
     assert numbers.get("upstream_ratelimit_remaining", upstream="docker.io") == 76
@@ -220,7 +188,7 @@ async def test_fills(proxy: HastyProxy) -> None:
     async with asyncio.timeout(5):
         while len(proxy.events.of(FillEnded)) < 2:  # noqa: ASYNC110  # nobody tells of it
             await asyncio.sleep(0.002)
-    numbers = await _numbers(proxy)
+    numbers = await numbers_of(proxy)
     assert numbers.get("fills_total", upstream="docker.io", outcome="committed") == 1
     assert numbers.get("fills_total", upstream="docker.io", outcome="failed") == 1
     assert numbers.get("fills_in_flight") == 0

@@ -255,6 +255,28 @@ async def test_head_is_a_get_without_a_body(full: HastyProxy, asked: _Asked, war
 
 
 @pytest.mark.parametrize(
+    ("name", "stored"),
+    [("tag", False), ("digest", True), ("blob", False), ("tags", True), ("referrers", True)],
+)
+async def test_a_cold_head_is_a_miss(full: HastyProxy, name: str, stored: bool) -> None:
+    """A HEAD that upstream was asked for is no hit, and stored only where there was a body."""
+    cache = (await see(full, _ASKED[name].path, method="HEAD")).cache
+    assert (cache["fwd"], cache["fwd-status"]) == ("miss", 200)
+    assert "hit" not in cache
+    assert ("stored" in cache) is stored
+
+
+async def test_a_blob_that_is_fetched_in_no_time_is_a_miss(
+    hub: ScriptedRegistry, proxy: HastyProxy
+) -> None:
+    """Who starts a download is told of a miss, also where it is over before the answer."""
+    digests = [hub.add_blob(_REPOSITORY, b"%d" % number * 20_000) for number in range(60)]
+    answers = [await see(proxy, f"/v2/app/blobs/{digest}") for digest in digests]
+    assert [answer.cache.get("fwd") for answer in answers] == ["miss"] * 60
+    assert len(hub.requests()) == 60
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/v2/App/manifests/1",

@@ -24,7 +24,6 @@ from cacheproxy.pullthrough.blobs import Blobs
 from cacheproxy.pullthrough.fill import Fill, FillContext
 from cacheproxy.pullthrough.origin import Origin
 from cacheproxy.pullthrough.remote import Remote
-from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.upstream.client import RegistryClient
 from cacheproxy.upstream.config import UpstreamConfig
 from cacheproxy.upstream.transport import Transport
@@ -32,6 +31,7 @@ from tests.support.cancelling import CancelledAt
 from tests.support.hasty import Events, HastyClock
 from tests.support.leaks import open_files
 from tests.support.scripted_registry import CloseAfter, Match, Redirect, ScriptedRegistry
+from tests.support.stores import open_store
 
 SIZE = 300_000
 BODY = Random(7).randbytes(SIZE)
@@ -48,7 +48,7 @@ class Parts:
         self.tasks = Tasks()
         self.events = Events()
         clock = HastyClock()
-        self.store = FilesystemStore.at(root)
+        self.store = open_store(root)
         config = UpstreamConfig("docker.io", URL(hub.url), idle_timeout=5.0)
         transport = Transport(config, self.events, clock, self.tasks)
         self.upstream = RegistryClient(transport, clock)

@@ -151,6 +151,7 @@ async def test_wrong_bytes_are_forgotten(clients: int, tmp_path: Path) -> None:
     async with cold(tmp_path, WrongBytes(at=9)) as (hub, proxy):
         pulled = await all_of([pull(proxy) for _ in range(clients)])
         assert [got.harmless for got in pulled] == [True] * clients
+        await until(lambda: proxy.events.of(FillEnded))
         assert not proxy.files("ingest")
         assert (await pull(proxy)).right
         assert len(hub.blob_gets(DIGEST)) == 2

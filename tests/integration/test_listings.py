@@ -1,11 +1,10 @@
-"""Tags and referrers: passed on as upstream lists them, page by page, and kept for a while."""
+"""Tags: passed on as upstream lists them, page by page, and kept for a while."""
 
 import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from yarl import URL
@@ -14,7 +13,6 @@ from tests.support import images
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
 from tests.support.scripted_registry import (
     Always,
-    Behaviour,
     Fault,
     Gate,
     HangUp,
@@ -30,9 +28,6 @@ _REPOSITORY = "team/app"
 _TAGS = ["1.0", "1.1", "latest", "sha256-0.sig", "v2"]
 _TAGS_LIST = f"/v2/{_REPOSITORY}/tags/list"
 _SUBJECT = images.simple(seed=111)
-_REFERRERS = f"/v2/{_REPOSITORY}/referrers/{_SUBJECT.digest}"
-_SBOM, _SIGNATURE = "application/vnd.example.sbom.v1", "application/vnd.example.signature.v1"
-_ATTACHED = [images.referrer(_SUBJECT, _SBOM), images.referrer(_SUBJECT, _SIGNATURE)]
 # Each way to address the same upstream: its listings go on in the same way.
 _FORMS = [
     pytest.param(_TAGS_LIST, "", id="default"),
@@ -45,11 +40,9 @@ _FORMS = [
 
 @pytest.fixture
 async def proxy(hub: ScriptedRegistry, tmp_path: Path) -> AsyncIterator[HastyProxy]:
-    """In front of a registry with some tags, and with two referrers of an image."""
+    """In front of a registry with some tags."""
     for tag in _TAGS:
         hub.add_image(_REPOSITORY, tag, _SUBJECT)
-    for attached in _ATTACHED:
-        hub.add_image(_REPOSITORY, None, attached)
     wanted = Wanted(tags={"fresh_for": 100.0, "stale_if_error": 1000.0})
     async with hasty_proxy({"docker.io": hub}, tmp_path / "cache", wanted) as running:
         yield running
@@ -71,349 +64,183 @@ def _tags(answer: Seen) -> list[str]:
     return listed
 
 
-def _types(answer: Seen) -> list[str]:
-    """The artifact types of a referrers index, whose form is checked."""
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == images.OCI_INDEX
-    index = json.loads(answer.body)
-    assert (index["schemaVersion"], index["mediaType"]) == (2, images.OCI_INDEX)
-    return [entry["artifactType"] for entry in index["manifests"]]
+async def test_all(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """The list is upstream's own, byte for byte."""
+    answer = await see(proxy, _TAGS_LIST)
+    assert _tags(answer) == _TAGS
+    async with proxy.client.get(hub.url + _TAGS_LIST) as response:
+        assert answer.body == await response.read()
+    assert "Link" not in answer.headers
+    assert answer.cache == {"fwd": "miss", "fwd-status": 200, "stored": True}
 
 
-class TestTags:
-    """`tags/list`."""
-
-    async def test_all(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """The list is upstream's own, byte for byte."""
-        answer = await see(proxy, _TAGS_LIST)
-        assert _tags(answer) == _TAGS
-        async with proxy.client.get(hub.url + _TAGS_LIST) as response:
-            assert answer.body == await response.read()
-        assert "Link" not in answer.headers
-        assert answer.cache == {"fwd": "miss", "fwd-status": 200, "stored": True}
-
-    @pytest.mark.parametrize(
-        ("query", "tags"),
-        [
-            ("n=2", _TAGS[:2]),
-            ("last=1.1", _TAGS[2:]),
-            ("last=1.05", _TAGS[1:]),
-            ("n=2&last=1.1", _TAGS[2:4]),
-            ("n=0", []),
-            ("n=100", _TAGS),
-            ("last=zzz", []),
-            ("n=2&n=3", _TAGS[:2]),
-        ],
-    )
-    async def test_queries(self, proxy: HastyProxy, query: str, tags: list[str]) -> None:
-        """`n` and `last` are upstream's to understand."""
-        assert _tags(await see(proxy, f"{_TAGS_LIST}?{query}")) == tags
-
-    @pytest.mark.parametrize(("path", "ns"), _FORMS)
-    async def test_pages(self, proxy: HastyProxy, path: str, ns: str) -> None:
-        """Links lead through all pages by way of the proxy, in the form that it was asked in."""
-        target: str | None = f"{path}?n=2&{ns}".rstrip("&")
-        found: list[str] = []
-        while target is not None:
-            answer = await see(proxy, target)
-            found += _tags(answer)
-            target = _next(answer)
-            if target is not None:
-                url = URL(target, encoded=True)
-                assert (url.raw_path, url.host) == (path, None)
-                assert url.query.getall("ns", []) == ([ns[3:]] if ns else [])
-        assert found == _TAGS
-
-    @pytest.mark.parametrize(
-        "cursor",
-        [
-            "next_page=gAAAAABl%2Bx%2F%3D%3D",
-            "last=eyJhIjoiYi9jIn0%3d&n=5",
-            "last=a%26b%3Dc&n=1",
-            "n=5&last=%E2%82%AC",
-        ],
-    )
-    async def test_opaque_cursors(
-        self, hub: ScriptedRegistry, proxy: HastyProxy, cursor: str
-    ) -> None:
-        """A cursor is upstream's secret: it comes to the client, and back, as it was written."""
-        link = f'<{_TAGS_LIST}?{cursor}>; rel="next"'
-        hub.script(Match.manifest(), Always(StatusFault(404)))
-        hub.script(Match(), Together(WithHeader("Link", link)))
-        answer = await see(proxy, f"{_TAGS_LIST}?n=5")
-        assert _next(answer) == f"{_TAGS_LIST}?{cursor}"
-        await see(proxy, f"{_TAGS_LIST}?{cursor}")
-        expected = URL.build(path="/", query_string=cursor, encoded=True).query
-        assert hub.requests()[-1].query == expected
-
-    @pytest.mark.parametrize(
-        ("link", "target"),
-        [
-            pytest.param("<?n=1&last=a>; rel=next", "?n=1&last=a", id="query only"),
-            pytest.param('<list?n=1&last=a>; rel="next"', "?n=1&last=a", id="relative"),
-            pytest.param('<{url}/v2/x/tags/list?last=a>; rel="next"', "?last=a", id="absolute"),
-            pytest.param('<?last=a>; foo=bar; rel="next"', "?last=a", id="more parameters"),
-            pytest.param('<?last=p>; rel="prev", <?last=a>; rel="next"', "?last=a", id="two"),
-            pytest.param('<?last=a>; rel="prev"', None, id="previous"),
-            pytest.param("nonsense", None, id="nonsense"),
-            pytest.param("", None, id="empty"),
-        ],
-    )
-    async def test_links(
-        self, hub: ScriptedRegistry, proxy: HastyProxy, link: str, target: str | None
-    ) -> None:
-        """Links are read as registries write them; only the next page's is passed on."""
-        hub.script(Match(), WithHeader("Link", link.format(url=hub.url)))
-        answer = await see(proxy, _TAGS_LIST)
-        assert _next(answer) == (None if target is None else _TAGS_LIST + target)
-
-    @pytest.mark.parametrize(
-        "link",
-        [
-            "<https://evil.example/v2/team/app/tags/list?last=a>",
-            "<http://127.0.0.1:1/v2/team/app/tags/list?last=a>",
-            "<//evil.example/v2/?last=a>",
-            "<http://169.254.169.254/latest/>",
-            "<ftp://evil.example/>",
-        ],
-    )
-    async def test_foreign_links(self, hub: ScriptedRegistry, proxy: HastyProxy, link: str) -> None:
-        """A list that goes on at another host is refused: those would not be upstream's tags."""
-        hub.script(Match(), WithHeader("Link", f'{link}; rel="next"'))
-        answer = await see(proxy, _TAGS_LIST)
-        assert (answer.status, answer.code) == (502, "UNAVAILABLE")
-        assert b"evil" not in answer.body
-
-    async def test_kept(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """A page is kept for as long as a tag is, and each query has a page of its own."""
-        for query in ("", "?n=2", "?n=2&last=1.1"):
-            first = await see(proxy, _TAGS_LIST + query)
-            second = await see(proxy, _TAGS_LIST + query)
-            assert second.stable == first.stable
-            assert second.body == first.body
-            assert set(second.cache) == {"hit", "ttl"}
-        assert len(hub.requests()) == 3
-        hub.add_image(_REPOSITORY, "new", _SUBJECT)
-        assert "new" not in _tags(await see(proxy, _TAGS_LIST))
-        proxy.clock.advance(101)
-        assert "new" in _tags(await see(proxy, _TAGS_LIST))
-
-    async def test_all_forms_are_one_page(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """However the upstream is named, it is asked once."""
-        for target in (
-            _TAGS_LIST,
-            f"{_TAGS_LIST}?ns=docker.io",
-            f"/docker.io{_TAGS_LIST}",
-            f"/v2/docker.io/{_REPOSITORY}/tags/list",
-        ):
-            assert _tags(await see(proxy, target)) == _TAGS
-        assert len(hub.requests()) == 1
-
-    async def test_for_many(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """Those who ask at once share one request to upstream."""
-        gate = Gate(at=None)
-        hub.script(Match(), gate)
-        asking = asyncio.gather(*(see(proxy, _TAGS_LIST) for _ in range(30)))
-        await gate.reached()
-        await asyncio.sleep(0.05)  # for most of them to have asked
-        assert len(hub.requests()) == 1
-        gate.release()
-        answers = await asking
-        assert {answer.body for answer in answers} == {answers[0].body}
-        assert [answer for answer in answers if "collapsed" in answer.cache]
-
-    @pytest.mark.parametrize("fault", [StatusFault(429), StatusFault(503), HangUp()])
-    async def test_stale(self, hub: ScriptedRegistry, proxy: HastyProxy, fault: Fault) -> None:
-        """While upstream fails, an old page is served; beyond the limit it is not."""
-        await see(proxy, _TAGS_LIST)
-        hub.script(Match(), Always(fault))
-        proxy.clock.advance(1000)
-        answer = await see(proxy, _TAGS_LIST)
-        assert _tags(answer) == _TAGS
-        ttl = answer.cache["ttl"]
-        assert isinstance(ttl, int)
-        assert ttl < 0
-        proxy.clock.advance(101)
-        assert (await see(proxy, _TAGS_LIST)).status in (429, 502)
-
-    async def test_refused(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """What we may no longer list is not listed."""
-        await see(proxy, _TAGS_LIST)
-        hub.script(Match(), Always(StatusFault(403)))
-        proxy.clock.advance(101)
-        assert (await see(proxy, _TAGS_LIST)).status == 403
-
-    async def test_unknown_repository(self, proxy: HastyProxy) -> None:
-        """The tags of a repository that upstream does not have are a 404."""
-        answer = await see(proxy, "/v2/team/absent/tags/list")
-        assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
-
-    async def test_too_large(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """A page without end is cut off."""
-        hub.script(Match(), StatusFault(200, body=b" " * (9 * 1024 * 1024)))
-        assert (await see(proxy, _TAGS_LIST)).status == 502
+@pytest.mark.parametrize(
+    ("query", "tags"),
+    [
+        ("n=2", _TAGS[:2]),
+        ("last=1.1", _TAGS[2:]),
+        ("last=1.05", _TAGS[1:]),
+        ("n=2&last=1.1", _TAGS[2:4]),
+        ("n=0", []),
+        ("n=100", _TAGS),
+        ("last=zzz", []),
+        ("n=2&n=3", _TAGS[:2]),
+    ],
+)
+async def test_queries(proxy: HastyProxy, query: str, tags: list[str]) -> None:
+    """`n` and `last` are upstream's to understand."""
+    assert _tags(await see(proxy, f"{_TAGS_LIST}?{query}")) == tags
 
 
-class TestReferrers:
-    """`referrers`, of an upstream that has them."""
-
-    async def test_all(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """The index is upstream's own, byte for byte."""
-        answer = await see(proxy, _REFERRERS)
-        assert _types(answer) == [_SBOM, _SIGNATURE]
-        async with proxy.client.get(hub.url + _REFERRERS) as response:
-            assert answer.body == await response.read()
-        assert "OCI-Filters-Applied" not in answer.headers
-
-    async def test_filtered(self, proxy: HastyProxy) -> None:
-        """Upstream filters, and says so."""
-        answer = await see(proxy, f"{_REFERRERS}?artifactType={_SBOM}")
-        assert _types(answer) == [_SBOM]
-        assert answer.headers["OCI-Filters-Applied"] == "artifactType"
-
-    @pytest.mark.parametrize("ns", ["", "&ns=docker.io"])
-    async def test_pages(self, hub: ScriptedRegistry, proxy: HastyProxy, ns: str) -> None:
-        """Its pages are linked as those of tags are."""
-        link = f'<{_REFERRERS}?next=a%2Fb&artifactType=x>; rel="next"'
-        hub.script(Match(), WithHeader("Link", link))
-        answer = await see(proxy, f"{_REFERRERS}?artifactType=x{ns}")
-        assert _next(answer) == f"{_REFERRERS}?next=a%2Fb&artifactType=x{ns}"
-
-    async def test_none(self, proxy: HastyProxy) -> None:
-        """What has no referrers has an empty list of them."""
-        path = f"/v2/{_REPOSITORY}/referrers/{images.sha256(b'nothing')}"
-        assert _types(await see(proxy, path)) == []
-
-    async def test_kept(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """They are kept, with and without a filter, and served while upstream is down."""
-        paths = (_REFERRERS, f"{_REFERRERS}?artifactType={_SBOM}")
-        kept = [await see(proxy, path) for path in paths]
-        await hub.stop()
-        for passed in (0, 101):
-            proxy.clock.advance(passed)
-            for path, before in zip(paths, kept, strict=True):
-                answer = await see(proxy, path)
-                assert answer.body == before.body
-                assert answer.stable == before.stable
-                assert answer.cache["hit"] is True
-
-    async def test_a_foreign_link(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """Referrers do not go on at another host."""
-        hub.script(Match(), WithHeader("Link", '<https://evil.example/?a=1>; rel="next"'))
-        assert (await see(proxy, _REFERRERS)).status == 502
+@pytest.mark.parametrize(("path", "ns"), _FORMS)
+async def test_pages(proxy: HastyProxy, path: str, ns: str) -> None:
+    """Links lead through all pages by way of the proxy, in the form that it was asked in."""
+    target: str | None = f"{path}?n=2&{ns}".rstrip("&")
+    found: list[str] = []
+    while target is not None:
+        answer = await see(proxy, target)
+        found += _tags(answer)
+        target = _next(answer)
+        if target is not None:
+            url = URL(target, encoded=True)
+            assert (url.raw_path, url.host) == (path, None)
+            assert url.query.getall("ns", []) == ([ns[3:]] if ns else [])
+    assert found == _TAGS
 
 
-async def test_an_upstream_that_does_not_filter(tmp_path: Path) -> None:
-    """An unfiltered list is passed on as such: its client knows by the missing field."""
-    async with ScriptedRegistry(behaviour=Behaviour(filters=False)) as registry:
-        for attached in _ATTACHED:
-            registry.add_image(_REPOSITORY, None, attached)
-        async with hasty_proxy({"docker.io": registry}, tmp_path) as proxy:
-            answer = await see(proxy, f"{_REFERRERS}?artifactType={_SBOM}")
-            assert _types(answer) == [_SBOM, _SIGNATURE]
-            assert "OCI-Filters-Applied" not in answer.headers
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "next_page=gAAAAABl%2Bx%2F%3D%3D",
+        "last=eyJhIjoiYi9jIn0%3d&n=5",
+        "last=a%26b%3Dc&n=1",
+        "n=5&last=%E2%82%AC",
+    ],
+)
+async def test_opaque_cursors(hub: ScriptedRegistry, proxy: HastyProxy, cursor: str) -> None:
+    """A cursor is upstream's secret: it comes to the client, and back, as it was written."""
+    link = f'<{_TAGS_LIST}?{cursor}>; rel="next"'
+    hub.script(Match.manifest(), Always(StatusFault(404)))
+    hub.script(Match(), Together(WithHeader("Link", link)))
+    answer = await see(proxy, f"{_TAGS_LIST}?n=5")
+    assert _next(answer) == f"{_TAGS_LIST}?{cursor}"
+    await see(proxy, f"{_TAGS_LIST}?{cursor}")
+    expected = URL.build(path="/", query_string=cursor, encoded=True).query
+    assert hub.requests()[-1].query == expected
 
 
-class TestFallback:
-    """`referrers`, of an upstream that has no such API."""
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        pytest.param("<?n=1&last=a>; rel=next", "?n=1&last=a", id="query only"),
+        pytest.param('<list?n=1&last=a>; rel="next"', "?n=1&last=a", id="relative"),
+        pytest.param('<{url}/v2/x/tags/list?last=a>; rel="next"', "?last=a", id="absolute"),
+        pytest.param('<?last=a>; foo=bar; rel="next"', "?last=a", id="more parameters"),
+        pytest.param('<?last=p>; rel="prev", <?last=a>; rel="next"', "?last=a", id="two"),
+        pytest.param('<?last=a>; rel="prev"', None, id="previous"),
+        pytest.param("nonsense", None, id="nonsense"),
+        pytest.param("", None, id="empty"),
+    ],
+)
+async def test_links(
+    hub: ScriptedRegistry, proxy: HastyProxy, link: str, target: str | None
+) -> None:
+    """Links are read as registries write them; only the next page's is passed on."""
+    hub.script(Match(), WithHeader("Link", link.format(url=hub.url)))
+    answer = await see(proxy, _TAGS_LIST)
+    assert _next(answer) == (None if target is None else _TAGS_LIST + target)
 
-    @pytest.fixture
-    async def plain(self) -> AsyncIterator[ScriptedRegistry]:
-        """A registry without it."""
-        async with ScriptedRegistry(behaviour=Behaviour(referrers=False)) as registry:
-            registry.add_image(_REPOSITORY, "1", _SUBJECT)
-            yield registry
 
-    @pytest.fixture
-    async def proxy(self, plain: ScriptedRegistry, tmp_path: Path) -> AsyncIterator[HastyProxy]:
-        """In front of it."""
-        wanted = Wanted(tags={"fresh_for": 100.0, "stale_if_error": 1000.0, "not_found_for": 50.0})
-        async with hasty_proxy({"docker.io": plain}, tmp_path, wanted) as running:
-            yield running
+@pytest.mark.parametrize(
+    "link",
+    [
+        "<https://evil.example/v2/team/app/tags/list?last=a>",
+        "<http://127.0.0.1:1/v2/team/app/tags/list?last=a>",
+        "<//evil.example/v2/?last=a>",
+        "<http://169.254.169.254/latest/>",
+        "<ftp://evil.example/>",
+    ],
+)
+async def test_foreign_links(hub: ScriptedRegistry, proxy: HastyProxy, link: str) -> None:
+    """A list that goes on at another host is refused: those would not be upstream's tags."""
+    hub.script(Match(), WithHeader("Link", f'{link}; rel="next"'))
+    answer = await see(proxy, _TAGS_LIST)
+    assert (answer.status, answer.code) == (502, "UNAVAILABLE")
+    assert b"evil" not in answer.body
 
-    def _attach(self, registry: ScriptedRegistry) -> None:
-        index = images.referrers_index(_ATTACHED)
-        registry.add_image(_REPOSITORY, images.attached_tag(_SUBJECT.digest), index)
 
-    async def test_the_fallback_tag(self, plain: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """What the fallback tag lists is the list, entry for entry."""
-        self._attach(plain)
-        answer = await see(proxy, _REFERRERS)
-        assert _types(answer) == [_SBOM, _SIGNATURE]
-        listed = json.loads(images.referrers_index(_ATTACHED).manifest)["manifests"]
-        assert json.loads(answer.body)["manifests"] == listed
-        assert "OCI-Filters-Applied" not in answer.headers
+async def test_kept(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """A page is kept for as long as a tag is, and each query has a page of its own."""
+    for query in ("", "?n=2", "?n=2&last=1.1"):
+        first = await see(proxy, _TAGS_LIST + query)
+        second = await see(proxy, _TAGS_LIST + query)
+        assert second.stable == first.stable
+        assert second.body == first.body
+        assert set(second.cache) == {"hit", "ttl"}
+    assert len(hub.requests()) == 3
+    hub.add_image(_REPOSITORY, "new", _SUBJECT)
+    assert "new" not in _tags(await see(proxy, _TAGS_LIST))
+    proxy.clock.advance(101)
+    assert "new" in _tags(await see(proxy, _TAGS_LIST))
 
-    @pytest.mark.parametrize(
-        ("wanted", "types"),
-        [(_SBOM, [_SBOM]), (_SIGNATURE, [_SIGNATURE]), ("a/b", []), (_SBOM.upper(), [])],
-    )
-    async def test_filtered(
-        self, plain: ScriptedRegistry, proxy: HastyProxy, wanted: str, types: list[str]
-    ) -> None:
-        """The proxy filters itself, and says so."""
-        self._attach(plain)
-        answer = await see(proxy, f"{_REFERRERS}?artifactType={wanted}")
-        assert _types(answer) == types
-        assert answer.headers["OCI-Filters-Applied"] == "artifactType"
 
-    async def test_none(self, plain: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """Without a fallback tag there are none; which is remembered."""
-        for _ in range(3):
-            assert _types(await see(proxy, _REFERRERS)) == []
-        assert len(plain.requests()) == 2
+async def test_all_forms_are_one_page(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """However the upstream is named, it is asked once."""
+    for target in (
+        _TAGS_LIST,
+        f"{_TAGS_LIST}?ns=docker.io",
+        f"/docker.io{_TAGS_LIST}",
+        f"/v2/docker.io/{_REPOSITORY}/tags/list",
+    ):
+        assert _tags(await see(proxy, target)) == _TAGS
+    assert len(hub.requests()) == 1
 
-    async def test_what_it_lists_can_be_pulled(
-        self, plain: ScriptedRegistry, proxy: HastyProxy
-    ) -> None:
-        """Each referrer can then be pulled by its digest."""
-        self._attach(plain)
-        answer = await see(proxy, _REFERRERS)
-        for entry in json.loads(answer.body)["manifests"]:
-            pulled = await see(proxy, f"/v2/{_REPOSITORY}/manifests/{entry['digest']}")
-            assert images.sha256(pulled.body) == entry["digest"]
 
-    async def test_kept(self, plain: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """It is kept, and served while upstream is down."""
-        self._attach(plain)
-        before = await see(proxy, _REFERRERS)
-        await plain.stop()
-        for passed in (0, 101):
-            proxy.clock.advance(passed)
-            answer = await see(proxy, _REFERRERS)
-            assert answer.body == before.body
+async def test_for_many(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """Those who ask at once share one request to upstream."""
+    gate = Gate(at=None)
+    hub.script(Match(), gate)
+    asking = asyncio.gather(*(see(proxy, _TAGS_LIST) for _ in range(30)))
+    await gate.reached()
+    await asyncio.sleep(0.05)  # for most of them to have asked
+    assert len(hub.requests()) == 1
+    gate.release()
+    answers = await asking
+    assert {answer.body for answer in answers} == {answers[0].body}
+    assert len(hub.requests()) == 1
+    assert [answer for answer in answers if "collapsed" in answer.cache]
 
-    async def test_new_referrers_appear(self, plain: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """A signature that is added later is found once the list has aged."""
-        assert _types(await see(proxy, _REFERRERS)) == []
-        self._attach(plain)
-        proxy.clock.advance(101)
-        assert _types(await see(proxy, _REFERRERS)) == [_SBOM, _SIGNATURE]
 
-    @pytest.mark.parametrize("status", [403, 429, 503])
-    async def test_a_failure_is_no_empty_list(
-        self, plain: ScriptedRegistry, proxy: HastyProxy, status: int
-    ) -> None:
-        """Where the fallback tag cannot be looked at, nobody knows that there are none."""
-        plain.script(Match.manifest(), Always(StatusFault(status)))
-        assert (await see(proxy, _REFERRERS)).status in (403, 429, 502)
+@pytest.mark.parametrize("fault", [StatusFault(429), StatusFault(503), HangUp()])
+async def test_stale(hub: ScriptedRegistry, proxy: HastyProxy, fault: Fault) -> None:
+    """While upstream fails, an old page is served; beyond the limit it is not."""
+    await see(proxy, _TAGS_LIST)
+    hub.script(Match(), Always(fault))
+    proxy.clock.advance(1000)
+    answer = await see(proxy, _TAGS_LIST)
+    assert _tags(answer) == _TAGS
+    ttl = answer.cache["ttl"]
+    assert isinstance(ttl, int)
+    assert ttl < 0
+    proxy.clock.advance(101)
+    assert (await see(proxy, _TAGS_LIST)).status in (429, 502)
 
-    @pytest.mark.parametrize(
-        "document",
-        [
-            pytest.param({"manifests": "x"}, id="text"),
-            pytest.param({"manifests": [5]}, id="number"),
-            pytest.param({"config": _SUBJECT.blobs[0].descriptor(), "layers": []}, id="an image"),
-        ],
-    )
-    async def test_a_strange_fallback_tag(
-        self, plain: ScriptedRegistry, proxy: HastyProxy, document: dict[str, Any]
-    ) -> None:
-        """A fallback tag that is no good index is an empty list or a 502, no mistake of ours."""
-        tag = images.attached_tag(_SUBJECT.digest)
-        body = json.dumps({"schemaVersion": 2, **document}).encode()
-        plain.add_manifest(_REPOSITORY, tag, body, images.OCI_MANIFEST)
-        plain.script(Match.manifest(), Always(WithHeader("Content-Type", "text/plain")))
-        answer = await see(proxy, _REFERRERS)
-        assert answer.status in (200, 502)
-        assert answer.status == 502 or _types(answer) == []
+
+async def test_refused(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """What we may no longer list is not listed."""
+    await see(proxy, _TAGS_LIST)
+    hub.script(Match(), Always(StatusFault(403)))
+    proxy.clock.advance(101)
+    assert (await see(proxy, _TAGS_LIST)).status == 403
+
+
+async def test_unknown_repository(proxy: HastyProxy) -> None:
+    """The tags of a repository that upstream does not have are a 404."""
+    answer = await see(proxy, "/v2/team/absent/tags/list")
+    assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
+
+
+async def test_too_large(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """A page without end is cut off."""
+    hub.script(Match(), StatusFault(200, body=b" " * (9 * 1024 * 1024)))
+    assert (await see(proxy, _TAGS_LIST)).status == 502

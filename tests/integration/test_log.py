@@ -1,25 +1,21 @@
 """One canonical line for each request, and no secret in any line or error body."""
 
 import asyncio
-import io
-import json
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from cacheproxy.domain.events import FillEnded
-from cacheproxy.ops.logging import configure
 from cacheproxy.settings.model import CredentialsSettings
 from cacheproxy.settings.secret import Secret
 from tests.support import images
 from tests.support.egress import Egress
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
+from tests.support.logged import Log
 from tests.support.raw_http import request, said_to
 from tests.support.scripted_registry import (
     Always,
@@ -59,41 +55,6 @@ _FIELDS = {
     "client",
     "user_agent",
 }
-
-
-class Log:
-    """What was written to standard output."""
-
-    def __init__(self, stream: io.StringIO) -> None:
-        self._stream = stream
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return self._stream.getvalue()
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """Each line, all of which are JSON."""
-        return [json.loads(line) for line in self.text.splitlines()]
-
-    @property
-    def requests(self) -> list[dict[str, Any]]:
-        """The canonical lines of requests."""
-        return [line for line in self.lines if line["event"] == "request"]
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    """Logging as in production, at its most talkative, into memory; for proxies made after it."""
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
-    root.handlers.clear()  # or they would be closed
-    configure("debug", "json", stream)
-    yield Log(stream)
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tests.support.scripted_registry import (
     Match,
     Redirect,
     ScriptedRegistry,
+    SignedUrlExpired,
     StatusFault,
     Together,
     WithHeader,
@@ -142,6 +143,25 @@ async def test_refused_elsewhere(hub: ScriptedRegistry, proxy: HastyProxy, statu
     assert hub.requests(path_suffix="/token") == ()
     for entry in hub.journal:
         assert "Authorization" not in entry.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_url_that_is_signed_for_get_alone(
+    hub: ScriptedRegistry, proxy: HastyProxy, method: str
+) -> None:
+    """Where HEAD is redirected to what refuses HEAD, one byte is asked for to confirm a blob."""
+    hub.add_blob("team/other", _BLOB.body)
+    await see(proxy, _PATH)
+    before = len(hub.journal)
+    hub.script(Match("HEAD"), Always(SignedUrlExpired()))
+    hub.script(Match("GET"), Always(Redirect()))
+    answer = await see(proxy, f"/v2/team/other/blobs/{_BLOB.digest}", method=method)
+    assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(_BLOB.body)))
+    assert answer.body == (_BLOB.body if method == "GET" else b"")
+    asked = [(entry.server, entry.method, entry.status) for entry in hub.journal[before:]]
+    there = [("registry", "HEAD", 307), ("cdn", "HEAD", 403)]
+    assert asked == [*there, ("registry", "GET", 307), ("cdn", "GET", 206)]
+    assert hub.journal[-1].body_bytes_sent == 1
 
 
 async def test_too_many_hops(hub: ScriptedRegistry, proxy: HastyProxy) -> None:

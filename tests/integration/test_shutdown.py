@@ -178,6 +178,17 @@ async def test_idle_connections(hub: ScriptedRegistry, tmp_path: Path) -> None:
             assert (await silent.rest()).data == b""
 
 
+@pytest.mark.parametrize("said", [b"GET /v2/ HT", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n"])
+async def test_half_a_request(hub: ScriptedRegistry, tmp_path: Path, said: bytes) -> None:
+    """So are those whose request is not all there yet: nobody knows when it will be."""
+    async with _proxy(hub, tmp_path, drain=60.0) as proxy, connected(proxy.url) as client:
+        await asyncio.get_running_loop().sock_sendall(client.connection, said)
+        await asyncio.sleep(0.05)  # for the proxy to have read it
+        async with asyncio.timeout(_WITHIN):
+            await proxy.stack.aclose()
+            assert (await client.rest()).data == b""
+
+
 async def test_a_download_that_nobody_follows(
     hub: ScriptedRegistry, tmp_path: Path, blob: str
 ) -> None:

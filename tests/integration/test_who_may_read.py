@@ -1,6 +1,7 @@
 """One copy of each blob, but only for those repositories that hold it."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -185,6 +186,28 @@ async def test_learned_from_an_index(hub: ScriptedRegistry, proxy: HastyProxy) -
     assert hub.requests("HEAD", child.digest) == ()
     assert len(hub.requests("GET", child.digest)) == 1
     assert len(hub.blob_gets(blob.digest)) == 1
+
+
+@pytest.mark.parametrize("how", ["named by an index", "confirmed", "forgotten"])
+async def test_learned_from_a_manifest_that_others_pulled(
+    hub: ScriptedRegistry, tmp_path: Path, how: str
+) -> None:
+    """What a cached manifest names is in each repository that it was served under since."""
+    child = _INDEX.children[0]
+    paths = [f"manifests/{child.digest}", f"blobs/{child.layers[0].digest}"]
+    for repository in (_A, _B):
+        hub.add_image(repository, "1", _INDEX)
+    async with hasty_proxy({"docker.io": hub}, tmp_path) as proxy:
+        for path in paths:
+            assert (await see(proxy, f"/v2/{_A}/{path}")).status == 200
+    if how == "forgotten":
+        shutil.rmtree(tmp_path / "metadata")
+    async with hasty_proxy({"docker.io": hub}, tmp_path) as proxy:
+        if how == "named by an index":
+            await see(proxy, f"/v2/{_B}/manifests/1")
+        assert (await see(proxy, f"/v2/{_B}/{paths[0]}")).body == child.manifest
+        await hub.stop()
+        assert (await see(proxy, f"/v2/{_B}/{paths[1]}")).body == child.layers[0].body
 
 
 async def test_a_manifest_says_nothing_of_other_repositories(

@@ -21,6 +21,11 @@ from cacheproxy.domain.cache_status import HIT, CacheStatus
         pytest.param(
             CacheStatus("hit", forward_status=200), "cp; hit", id="a hit was not forwarded"
         ),
+        pytest.param(
+            CacheStatus("hit", ttl=60, forward_status=200, is_revalidated=True),
+            "cp; fwd=stale; fwd-status=200; ttl=60",
+            id="revalidated",
+        ),
         pytest.param(CacheStatus("miss"), "cp; fwd=miss", id="miss"),
         pytest.param(
             CacheStatus("miss", ttl=60.0, forward_status=200),

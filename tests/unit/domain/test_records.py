@@ -13,6 +13,12 @@ from cacheproxy.domain.records import Link
         pytest.param(Link(0, None), Link(5, "a"), Link(0, "a"), id="a size of zero is one"),
         pytest.param(Link(6, "b"), Link(5, "a"), Link(6, "b"), id="all new"),
         pytest.param(Link(), Link(), Link(), id="nothing at all"),
+        pytest.param(Link(is_read=True), None, Link(is_read=True), id="read, nothing known"),
+        pytest.param(Link(), Link(is_read=True), Link(is_read=True), id="read before"),
+        pytest.param(Link(is_read=True), Link(), Link(is_read=True), id="read now"),
+        pytest.param(
+            Link(5), Link(None, "a", is_read=True), Link(5, "a", is_read=True), id="read, and more"
+        ),
     ],
 )
 def test_what_is_known_is_not_forgotten(new: Link, known: Link | None, expected: Link) -> None:

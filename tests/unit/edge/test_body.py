@@ -46,6 +46,10 @@ class Content:
         """What is at hand."""
         return self.body[offset : min(offset + min(length, self.at_once), self.at_hand)] or None
 
+    def try_send(self, to: int, offset: int, length: int) -> int:
+        """Nothing: it is in no file."""
+        return 0
+
     async def read(self, offset: int, length: int) -> bytes:
         """What is there."""
         return self.body[offset : offset + min(length, self.at_once)]

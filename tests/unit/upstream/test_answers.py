@@ -149,7 +149,7 @@ _REQUEST = aiohttp.RequestInfo(_SIGNED, "GET", None, _SIGNED)  # type: ignore[ar
         pytest.param(
             aiohttp.ServerDisconnectedError(),
             UpstreamUnavailable,
-            "r cannot be read from: ServerDisconnectedError: Server disconnected",
+            "r cannot be read from: ServerDisconnectedError",
             id="disconnected",
         ),
         pytest.param(
@@ -161,13 +161,13 @@ _REQUEST = aiohttp.RequestInfo(_SIGNED, "GET", None, _SIGNED)  # type: ignore[ar
         pytest.param(
             ConnectionRefusedError(111, "Connection refused"),
             UpstreamUnavailable,
-            "r cannot be read from: ConnectionRefusedError: Connection refused",
+            "r cannot be read from: Connection refused",
             id="refused",
         ),
         pytest.param(
             ssl.SSLError(1, "certificate verify failed"),
             UpstreamUnavailable,
-            "r cannot be read from: SSLError: certificate verify failed",
+            "r cannot be read from: TLS: sslerror",
             id="TLS",
         ),
         pytest.param(
@@ -179,7 +179,7 @@ _REQUEST = aiohttp.RequestInfo(_SIGNED, "GET", None, _SIGNED)  # type: ignore[ar
         pytest.param(
             aiohttp.ClientResponseError(_REQUEST, (), status=400, message="Bad header"),
             UpstreamUnavailable,
-            "r cannot be read from: ClientResponseError: Bad header",
+            "r cannot be read from: ClientResponseError",
             id="an answer that is none",
         ),
         pytest.param(
