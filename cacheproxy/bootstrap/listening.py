@@ -1,5 +1,6 @@
 """Opening ports, and closing them after what is under way."""
 
+import asyncio
 import socket
 import ssl
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from cacheproxy.settings.addresses import Address
 from cacheproxy.settings.model import TlsSettings
 
 _BACKLOG = 1024
+_TURNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,26 @@ async def listen(stack: AsyncExitStack, runner: web.BaseRunner, how: Listening) 
         StartError: another process listens there by now.
     """
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback(_close, runner)
     host, port = how.socket.getsockname()[:2]
     try:
         await web.SockSite(runner, how.socket, ssl_context=how.tls, backlog=_BACKLOG).start()
     except OSError as error:
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return host, port
+
+
+async def _close(runner: web.BaseRunner) -> None:
+    """Stop listening, let what was accepted just before be known, then drain.
+
+    aiohttp closes idle connections once; one that is still on its way to its handler then
+    would hold up the end for the whole drain.
+    """
+    for site in list(runner.sites):
+        await site.stop()
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    await runner.cleanup()
 
 
 def server_tls(settings: TlsSettings) -> ssl.SSLContext:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.operation import PullBlob
+from cacheproxy.domain.reference import Name, Repository
 from tests.support import images
-from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
+from tests.support.bare_core import WatchedMetadata, bare_core
+from tests.support.hasty import HastyClock, HastyProxy, Wanted, hasty_proxy
 from tests.support.scripted_registry import (
     Always,
     BigErrorBody,
@@ -267,13 +271,20 @@ async def test_a_cold_head_is_a_miss(full: HastyProxy, name: str, stored: bool) 
 
 
 async def test_a_blob_that_is_fetched_in_no_time_is_a_miss(
-    hub: ScriptedRegistry, proxy: HastyProxy
+    hub: ScriptedRegistry, tmp_path: Path
 ) -> None:
     """Who starts a download is told of a miss, also where it is over before the answer."""
-    digests = [hub.add_blob(_REPOSITORY, b"%d" % number * 20_000) for number in range(60)]
-    answers = [await see(proxy, f"/v2/app/blobs/{digest}") for digest in digests]
-    assert [answer.cache.get("fwd") for answer in answers] == ["miss"] * 60
-    assert len(hub.requests()) == 60
+    digest = Digest(hub.add_blob(_REPOSITORY, _BLOB.body))
+    asked = PullBlob(Repository("docker.io", Name(_REPOSITORY)), digest)
+    slow = WatchedMetadata(seconds=0.2)
+    async with bare_core(hub, tmp_path, slow, HastyClock()) as core:
+        pulling = await asyncio.gather(core.blob(asked, head=False), core.blob(asked, head=False))
+        for answer in pulling:
+            assert answer.content is not None
+            assert await answer.content.read(0, len(_BLOB.body)) == _BLOB.body
+            answer.content.close()
+        assert [answer.status.outcome for answer in pulling] == ["miss", "joined"]
+        assert {answer.source for answer in pulling} == {"fill"}
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,17 @@
 """What many ask for at once is one question to upstream, and one answer that is written down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from typing_extensions import override
 
-from cacheproxy.bootstrap.upstreams import make_clients, make_config, make_registries
-from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.operation import PullManifest
-from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Name, Repository, Tag
-from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.metadata.memory import MemoryMetadata
-from cacheproxy.pullthrough.fill import FillContext
-from cacheproxy.pullthrough.pull_through import PullThrough
 from tests.support import images
-from tests.support.hasty import Events, HastyClock, HastyProxy, Wanted, settings_for
+from tests.support.bare_core import WatchedMetadata, bare_core
+from tests.support.hasty import HastyClock, HastyProxy
 from tests.support.scripted_registry import ScriptedRegistry
 from tests.support.seen import see, see_hit
-from tests.support.stores import open_store
 
 _IMAGE = images.simple(seed=151)
 _BODY = b"x" * 100_000
@@ -30,52 +19,12 @@ _A, _B = "team/a", "team/b"
 _BY_TAG = PullManifest(Repository("docker.io", Name(_A)), Tag("1"))
 
 
-class _Written(MemoryMetadata):
-    """Metadata that remembers what was written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[Digest | None] = []
-        self.links: list[set[str]] = []
-
-    @override
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        await asyncio.sleep(0)  # as one that really has to write
-        await super().put_tag(repository, tag, record)
-        self.tags.append(record.digest)
-
-    @override
-    async def add_links(self, repository: Repository, links: Mapping[Digest, Link]) -> None:
-        await asyncio.sleep(0)
-        await super().add_links(repository, links)
-        self.links.append(set(links))
-
-
-@asynccontextmanager
-async def _core(
-    hub: ScriptedRegistry, directory: Path, written: _Written, clock: HastyClock
-) -> AsyncIterator[PullThrough]:
-    """The core without an edge, in front of a registry."""
-    settings, events = settings_for({"docker.io": hub}, directory, Wanted()), Events()
-    async with AsyncExitStack() as stack:
-        store = open_store(directory, clock=clock, observer=events)
-        stack.callback(store.close)
-        tasks = Tasks()
-        configs = {name: make_config(one) for name, one in settings.upstreams.items()}
-        clients = make_clients(configs, events, clock, tasks)
-        for client in clients.values():
-            stack.push_async_callback(client.close)
-        stack.push_async_callback(tasks.close)
-        context = FillContext(store, events, clock)
-        yield PullThrough(make_registries(settings, clients), context, written, tasks)
-
-
 @pytest.mark.parametrize("head", [False, True], ids=["GET", "HEAD"])
 async def test_a_revalidation(hub: ScriptedRegistry, tmp_path: Path, head: bool) -> None:
     """A stale tag that 50 ask for costs one HEAD, and its record is written once."""
     hub.add_image(_A, "1", _IMAGE)
-    written, clock = _Written(), HastyClock()
-    async with _core(hub, tmp_path, written, clock) as core:
+    written, clock = WatchedMetadata(), HastyClock()
+    async with bare_core(hub, tmp_path, written, clock) as core:
         await core.manifest(_BY_TAG, head=False)
         clock.advance(61)
         before = len(written.tags), len(written.links)

@@ -178,6 +178,14 @@ async def test_idle_connections(hub: ScriptedRegistry, tmp_path: Path) -> None:
             assert (await silent.rest()).data == b""
 
 
+async def test_a_connection_that_has_just_come(hub: ScriptedRegistry, tmp_path: Path) -> None:
+    """One that was accepted in the very moment in which it ends does not hold up the end."""
+    async with _proxy(hub, tmp_path, drain=60.0) as proxy, connected(proxy.url) as silent:
+        async with asyncio.timeout(_WITHIN):
+            await proxy.stack.aclose()
+            assert (await silent.rest()).data == b""
+
+
 @pytest.mark.parametrize("said", [b"GET /v2/ HT", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n"])
 async def test_half_a_request(hub: ScriptedRegistry, tmp_path: Path, said: bytes) -> None:
     """So are those whose request is not all there yet: nobody knows when it will be."""

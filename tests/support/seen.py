@@ -1,5 +1,6 @@
 """A response of the proxy, read to its end, and what must be true of any."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SPEC_CODES = frozenset(
 )
 # What upstream says to us alone, and what would be wrong for the bytes that digests name.
 _NEVER_SENT = ("WWW-Authenticate", "Set-Cookie", "Location", "Content-Encoding")
+_WITHIN = 10.0  # seconds in which a blob that has been served has to be stored
 # What may differ between the responses to two requests for the same thing.
 _VOLATILE = ("Date", "Cache-Status")
 
@@ -101,7 +103,12 @@ async def see(
 
 
 async def see_hit(proxy: HastyProxy, target: str) -> Seen:
-    """What the proxy answers once the download that it serves from has its name in the store."""
-    while "hit" not in (seen := await see(proxy, target)).cache:
-        pass
-    return seen
+    """What the proxy answers once the download that it serves from has its name in the store.
+
+    Raises:
+        TimeoutError: it never is a hit.
+    """
+    async with asyncio.timeout(_WITHIN):
+        while "hit" not in (seen := await see(proxy, target)).cache:
+            pass
+        return seen
