@@ -56,7 +56,12 @@ class Readable(Protocol):
         ...
 
     def try_send(self, to: int, offset: int, length: int) -> int:
-        """Give a socket up to `length` bytes, uncopied, if that needs no waiting; how many."""
+        """Give a socket up to `length` bytes, uncopied, if no disk need be waited for; how many.
+
+        Raises:
+            BlockingIOError: the socket takes nothing right now.
+            ConnectionError: its peer has left.
+        """
         ...
 
     async def read(self, offset: int, length: int) -> bytes:

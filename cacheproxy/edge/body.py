@@ -1,6 +1,7 @@
 """Sending a blob's bytes to a client, at the client's speed."""
 
 import asyncio
+import os
 from typing import Self
 
 from aiohttp import web
@@ -24,7 +25,7 @@ class StallGuard:
 
     def __init__(self, transport: asyncio.Transport | None, seconds: float) -> None:
         self.transport = transport
-        self._seconds = seconds
+        self.seconds = seconds
         self._written = 0
         self._taken = 0
         self._wrote_at = 0.0
@@ -51,7 +52,7 @@ class StallGuard:
     def _again(self) -> None:
         if self.transport is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._seconds, self._look)
+            self._timer = loop.call_later(self.seconds, self._look)
 
     def _look(self) -> None:
         if self.transport is None or self.transport.is_closing():
@@ -59,7 +60,7 @@ class StallGuard:
         waiting = self.transport.get_write_buffer_size()
         taken = self._written - waiting
         since = asyncio.get_running_loop().time() - self._wrote_at
-        if waiting > 0 and taken == self._taken and since >= self._seconds:
+        if waiting > 0 and taken == self._taken and since >= self.seconds:
             self.transport.abort()
             return
         self._taken = taken
@@ -69,14 +70,15 @@ class StallGuard:
 class Shortcut:
     """From the page cache to the client past this process, where no TLS and no framing is between.
 
-    It sends only what needs no waiting. A client that is not ready gets a small chunk the other
-    way, and to wait until that has left is to wait for the client.
+    It is open while everything that was written has left. A client that takes nothing right
+    now is waited for, as long as any: the guard does not see this wait, since nothing of ours
+    is in a buffer then.
     """
 
-    def __init__(
-        self, transport: asyncio.Transport | None, content: "Patient", stop: int | None
-    ) -> None:
+    def __init__(self, guard: StallGuard, content: "Patient", stop: int | None) -> None:
+        transport = guard.transport
         self._content = content
+        self._seconds = guard.seconds
         self._transport: asyncio.Transport | None = None
         self.chunk = CHUNK
         plain = transport is not None and transport.get_extra_info("sslcontext") is None
@@ -85,12 +87,43 @@ class Shortcut:
             self.chunk = _SMALL
             transport.set_write_buffer_limits(high=0)
 
-    def send(self, offset: int, length: int) -> int:
-        """Send up to `length` bytes from `offset`, if that needs no waiting; how many."""
+    async def send(self, offset: int, length: int) -> int:
+        """Send up to `length` bytes from `offset`; how many, 0 where it is closed.
+
+        Raises:
+            ConnectionError: the client has left, or has taken nothing for too long.
+        """
         transport = self._transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return 0
-        return self._content.try_send(transport.get_extra_info("socket").fileno(), offset, length)
+        descriptor: int = transport.get_extra_info("socket").fileno()
+        try:
+            return self._content.try_send(descriptor, offset, length)
+        except BlockingIOError:
+            pass
+        try:
+            async with asyncio.timeout(self._seconds):
+                await _writable(descriptor)
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionAbortedError("the client takes nothing") from None
+        return await self.send(offset, length)
+
+
+async def _writable(descriptor: int) -> None:
+    """Wait until a socket takes something.
+
+    By a duplicate, since the descriptor itself is the transport's to watch.
+    """
+    loop = asyncio.get_running_loop()
+    duplicate = os.dup(descriptor)
+    ready = asyncio.Event()
+    loop.add_writer(duplicate, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(duplicate)
+        os.close(duplicate)
 
 
 class Patient:
@@ -128,10 +161,10 @@ async def send(
         CacheproxyError: the bytes will never come. The response cannot be ended then.
         ConnectionError: the client has left.
     """
-    offset, shortcut = start, Shortcut(guard.transport, content, stop)
+    offset, shortcut = start, Shortcut(guard, content, stop)
     while stop is None or offset < stop:
         length = CHUNK if stop is None else min(CHUNK, stop - offset)
-        if offset > start and (sent := shortcut.send(offset, length)):
+        if offset > start and (sent := await shortcut.send(offset, length)):
             guard.writes(sent)
             offset += sent
             await asyncio.sleep(0)  # for the others: this one may never have to wait

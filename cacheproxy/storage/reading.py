@@ -77,16 +77,17 @@ class FileReader:
         page would cost as much as to copy it.
 
         Raises:
+            BlockingIOError: the socket takes nothing right now.
             ConnectionError: the peer has left.
         """
         if _NOWAIT is None or not self._is_cached(offset, offset + length - 1):
             return 0
         try:
             return os.sendfile(to, self._descriptor, offset, length)
-        except ConnectionError:
+        except (BlockingIOError, ConnectionError):
             raise
         except OSError:
-            return 0  # its buffer is full, or the file system cannot do it
+            return 0  # the file system cannot do it
 
     def _is_cached(self, *offsets: int) -> bool:
         probe = bytearray(1)
