@@ -1,6 +1,6 @@
 """Pulling a blob: from the store, from a download in flight, or by starting one."""
 
-from cacheproxy.domain.byte_range import ByteRange, RequestedRange
+from cacheproxy.domain.byte_range import ByteRange, RangeFrom, RequestedRange
 from cacheproxy.domain.cache_status import HIT, CacheStatus, Outcome
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import CacheproxyError, StorageError
@@ -117,11 +117,19 @@ class Blobs:
             # That upstream began to send it under this repository is its word for it.
             await self._metadata.add_links(fill.origin.repository, {asked.digest: Link()})
         part = _part(asked.range, size)
-        ahead = 0 if part is None else part.start - fill.state.received
-        if part is not None and ahead > self._context.relay_ahead:
-            # Waiting would be silence; and some clients do want the end of a large blob first.
+        if part is not None and self._is_far(fill, asked.range, part):
             return await self._relayed(fill.origin, part)
         return await self._followed(fill, remote, asked, outcome)
+
+    def _is_far(self, fill: Fill, wanted: RequestedRange | None, part: ByteRange) -> bool:
+        """Whether a part is so far ahead that to wait for it would be mere silence.
+
+        Some clients want the end of a large blob first, and say where that ends. A range that
+        is open belongs to a client that takes the whole blob in pieces, or goes on with one:
+        it gets all of them from the one download.
+        """
+        is_open = isinstance(wanted, RangeFrom) and wanted.last is None
+        return not is_open and part.start - fill.state.received > self._context.relay_ahead
 
     async def _followed(
         self, fill: Fill, remote: Remote, asked: PullBlob, outcome: Outcome

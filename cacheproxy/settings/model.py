@@ -143,7 +143,7 @@ class CacheSettings:
         policy: what goes first when room is needed.
         idle_for: what nobody asked for in so long goes; None keeps it.
         pins: patterns of references, such as docker.io/library/pause:*, that never go.
-        relay_ahead: a range that starts more than this ahead of the download is fetched
+        relay_ahead: a closed range that starts more than this ahead of the download is fetched
             from upstream beside it; in bytes.
     """
 

@@ -35,20 +35,25 @@ async def test_a_range_is_served_from_the_growing_file(
         assert hub.body_bytes == SIZE
 
 
-async def test_open_ended_parallel_ranges_cost_one_fetch(tmp_path: Path) -> None:
-    """As containerd 2.1 does it: each reads its chunk of an open range and hangs up."""
+@pytest.mark.parametrize("relay_ahead", [64 * 1024 * 1024, 1_000])
+async def test_open_ended_parallel_ranges_cost_one_fetch(tmp_path: Path, relay_ahead: int) -> None:
+    """As containerd 2.1 does it: each reads its chunk of an open range and hangs up.
+
+    However far ahead they start: they are all of one pull.
+    """
+    wanted = Wanted(cache={"relay_ahead": relay_ahead})
     chunk = SIZE // 6 + 1
 
     async def part(number: int) -> bytes:
         field = {"Range": f"bytes={number * chunk}-"}
         async with proxy.get(PATH, headers=field) as response:
             assert response.status == 206
-            wanted = min(chunk, SIZE - number * chunk)
-            body = await response.content.readexactly(wanted)
+            length = min(chunk, SIZE - number * chunk)
+            body = await response.content.readexactly(length)
             response.close()
             return bytes(body)
 
-    async with cold(tmp_path) as (hub, proxy):
+    async with cold(tmp_path, wanted=wanted) as (hub, proxy):
         parts = await asyncio.gather(*(part(number) for number in range(6)))
         assert b"".join(parts) == BODY
         await until(lambda: is_stored(proxy))
@@ -99,7 +104,7 @@ async def test_a_relay_whose_client_leaves_hangs_up_on_upstream(tmp_path: Path) 
     ):
         client = group.create_task(pull(proxy))
         await gate.reached()
-        async with proxy.get(PATH, headers={"Range": "bytes=1500000-"}) as response:
+        async with proxy.get(PATH, headers={"Range": "bytes=1500000-3000000"}) as response:
             await response.content.readexactly(50_000)
             response.close()
         await until(lambda: proxy.events.of(Responded))
