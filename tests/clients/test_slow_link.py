@@ -119,15 +119,15 @@ def test_open_ended_ranges_of_one_client_cross_once(scene: Scene) -> None:
 def test_a_client_that_stalls_slows_nobody(scene: Scene) -> None:
     """While one client of a cold blob takes no byte, all others get it; then it does, too."""
     blob = LAYERS[3]
-    with socket.create_connection(scene.address, timeout=30.0) as stalled:
+    # Counted from before the first request: it is the one that starts the download.
+    with socket.create_connection(scene.address, timeout=30.0) as stalled, _crosses_once(scene):
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         stalled.sendall(f"GET {_target(blob)} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        with _crosses_once(scene):
-            pulls = pull_all(scene.address, [Pull(_target(blob)) for _ in range(CLIENTS)])
-            _assert_whole(pulls, blob)
-            received = b""
-            while (end := received.find(b"\r\n\r\n")) < 0 or len(received) - end - 4 < SIZE:
-                received += stalled.recv(1 << 20)
+        pulls = pull_all(scene.address, [Pull(_target(blob)) for _ in range(CLIENTS)])
+        _assert_whole(pulls, blob)
+        received = b""
+        while (end := received.find(b"\r\n\r\n")) < 0 or len(received) - end - 4 < SIZE:
+            received += stalled.recv(1 << 20)
 
     assert received[end + 4 :] == blob.body
 
