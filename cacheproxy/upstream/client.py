@@ -160,7 +160,7 @@ class ResponseStream:
                     yield chunk
             except (aiohttp.ClientError, OSError, TimeoutError):
                 # What aiohttp has read and not handed out; its public ways raise by now.
-                rest = content._read_nowait(-1)  # noqa: SLF001
+                rest = content._read_nowait(-1)  # noqa: SLF001  # no public way after a failure
                 if rest:
                     self._transport.received(len(rest))
                     yield rest
