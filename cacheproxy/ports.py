@@ -6,13 +6,14 @@ Each has one contract suite in `tests/contract`, run against every adapter.
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Event
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.manifest import Manifest
 from cacheproxy.domain.operation import Query
+from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Reference, Repository, Tag
 
@@ -162,8 +163,29 @@ class Growing(Protocol):
 class BlobStore(Protocol):
     """Blobs by content. It alone is the truth about which bytes are here."""
 
-    def open(self, digest: Digest) -> StoredBlob | None:
-        """The blob, or None where it is not here. Quick: no waiting for its content."""
+    def open(self, digest: Digest, *, is_use: bool = True) -> StoredBlob | None:
+        """The blob, or None where it is not here, or must be proven first. Quick.
+
+        Args:
+            digest: of it.
+            is_use: it counts as asked for; not where that is counted already.
+        """
+        ...
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is here, without asking for it."""
+        ...
+
+    async def prove(self, digest: Digest, size: int | None = None) -> StoredBlob | None:
+        """The blob, also where it must be read again first; None where it is not, or wrong.
+
+        What is wrong is put aside: it will not be found again. What has not the size that the
+        blob is known to have is wrong without being read.
+        """
+        ...
+
+    def use(self, digest: Digest) -> None:
+        """Note that a blob was asked for which is still on its way."""
         ...
 
     async def document(self, digest: Digest) -> bytes | None:
@@ -258,10 +280,17 @@ class ManifestHead:
 
 @dataclass(frozen=True, slots=True)
 class ManifestBody:
-    """Upstream's answer to a GET of a manifest: unverified."""
+    """Upstream's answer to a GET of a manifest: unverified.
+
+    Attributes:
+        body: the bytes.
+        content_type: as it was written; None where it was not.
+        is_from_peer: another replica gave it.
+    """
 
     body: bytes
     content_type: str | None
+    is_from_peer: bool = False
 
 
 class BlobStream(Protocol):
@@ -275,6 +304,11 @@ class BlobStream(Protocol):
     @property
     def size(self) -> int | None:
         """Of the whole blob, where upstream said so."""
+        ...
+
+    @property
+    def source(self) -> Literal["fill", "peer"]:
+        """Whether it comes from upstream, to fill the store, or from another replica."""
         ...
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -293,12 +327,24 @@ class Upstream(Protocol):
     UpstreamError; none retries for long.
     """
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it lets all who ask it wait in vain: the next may wait as long."""
+        ...
+
+    @property
+    def may_refresh(self) -> bool:
+        """Whether it grants a pull for what is here in an older state, as far as is known."""
+        ...
+
     async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
         """Ask what a reference names, at no cost in body bytes (nor, on Docker Hub, in pulls)."""
         ...
 
-    async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBody:
-        """Fetch a manifest whole."""
+    async def get_manifest(
+        self, repository: Repository, reference: Reference, spend: Spend = "fetch"
+    ) -> ManifestBody:
+        """Fetch a manifest whole; `refresh` is for what is here in an older state."""
         ...
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:

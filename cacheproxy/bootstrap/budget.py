@@ -9,28 +9,35 @@ from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.usage import usage_reader
 
 
-def store_bytes(settings: Settings) -> StoreBytes:
-    """The store's numbers for the metrics page.
+class StoreNumbers:
+    """The store's numbers for the metrics page; `apply` tells it of another budget.
 
     Raises:
         StartError: the cache directory cannot be used.
     """
-    layout = Layout(settings.cache.directory)
-    layout.prepare()
-    return StoreBytes(usage_reader(layout, make_budget(settings, layout)))
+
+    def __init__(self, settings: Settings) -> None:
+        self._layout = Layout(settings.cache.directory)
+        self._layout.prepare()
+        self.apply(settings)
+        self.source = StoreBytes(usage_reader(self._layout, lambda: self._budget))
+
+    def apply(self, settings: Settings) -> None:
+        """Go by other settings."""
+        self._budget = make_budget(settings, self._layout)
+        volume = self._layout.volume_bytes()
+        # Here, since each proxy has one of these, however many workers it has.
+        if self._budget.max_size > volume:
+            structlog.get_logger("cacheproxy").warning(
+                "cache.max_size is larger than its volume, whose end bounds the cache then",
+                max_size=self._budget.max_size,
+                volume=volume,
+            )
 
 
 def make_budget(settings: Settings, layout: Layout) -> Budget:
     """The budget, on the volume that the cache is on."""
-    volume = layout.volume_bytes()
-    budget = budget_on(settings, volume)
-    if budget.max_size > volume:
-        structlog.get_logger("cacheproxy").warning(
-            "cache.max_size is larger than its volume, whose end bounds the cache then",
-            max_size=budget.max_size,
-            volume=volume,
-        )
-    return budget
+    return budget_on(settings, layout.volume_bytes())
 
 
 def budget_on(settings: Settings, volume: int) -> Budget:

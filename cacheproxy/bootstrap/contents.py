@@ -2,44 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
 from cacheproxy.domain import manifest as manifests
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import ManifestInvalid
+from cacheproxy.ops.api.reports import Part
 from cacheproxy.storage.layout import Layout
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Something that a manifest refers to, or that manifest itself.
-
-    Attributes:
-        digest: of it.
-        media_type: by the manifest that refers to it, or by itself; None where neither says.
-        platform: that an index gives for it.
-        size: of its file; where that is not here, as the manifest says.
-        is_here: whether it is stored.
-        bytes_before: would be evicted before it.
-        parts: of its own.
-    """
-
-    digest: Digest
-    media_type: str | None
-    platform: str | None
-    size: int | None
-    is_here: bool
-    bytes_before: int | None
-    parts: tuple["Part", ...]
-
-    def stored(self) -> dict[Digest, int]:
-        """The sizes of all that is here, each once however often it is referred to."""
-        found = {self.digest: self.size or 0} if self.is_here else {}
-        for part in self.parts:
-            found |= part.stored()
-        return found
 
 
 def size_of(layout: Layout, digest: Digest) -> int | None:

@@ -1,48 +1,103 @@
 """The core with its adapters, and its upkeep."""
 
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from cacheproxy.bootstrap.budget import make_budget
+from cacheproxy.bootstrap.clustering import Cluster, make_cluster
+from cacheproxy.bootstrap.metadata import Surroundings, make_metadata
 from cacheproxy.bootstrap.upkeep import Upkeep
-from cacheproxy.bootstrap.upstreams import make_clients, make_config, make_registries
+from cacheproxy.bootstrap.upstreams import (
+    make_clients,
+    make_config,
+    make_registries,
+    make_routes,
+)
+from cacheproxy.bootstrap.warming import Schedule, terms_of
+from cacheproxy.domain.events import Evicted
+from cacheproxy.domain.warming import WarmTerms
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.metadata.embedded import EmbeddedMetadata
-from cacheproxy.metadata.hot import HotMetadata
-from cacheproxy.metadata.memory import MemoryMetadata
-from cacheproxy.ports import Clock, Metadata, Observer
+from cacheproxy.ops.observers import Observers
+from cacheproxy.ports import Clock, Observer, Upstream
 from cacheproxy.pullthrough.fill import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
+from cacheproxy.pullthrough.warming import Warmer
 from cacheproxy.settings.model import Settings
 from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.starting import make_room_to_start
 
 # Of the time that a client is let wait: the rest is for serving what is stale instead.
 _PATIENCE = 0.6
 
 
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What answers pulls, and how it goes by other settings.
+
+    Attributes:
+        pull_through: the core.
+        apply: takes over what can be changed while it runs.
+        cluster: the other replicas; None where this one is alone.
+        around: what every part of it has in common.
+        warmer: has images in the store before anybody asks for them.
+        warm_terms: how, where nobody says more; by the settings of now.
+    """
+
+    pull_through: PullThrough
+    apply: Callable[[Settings], None]
+    cluster: Cluster | None
+    around: Surroundings
+    warmer: Warmer
+    warm_terms: Callable[[], WarmTerms]
+
+    def leave(self) -> None:
+        """Say to the other replicas, soon, that this one ends: it is asked for nothing more."""
+        if self.cluster is not None:
+            self.cluster.index.leave()
+
+
 async def make_core(
     stack: AsyncExitStack, settings: Settings, observer: Observer, clock: Clock
-) -> PullThrough:
+) -> Core:
     """The core; leaving the stack ends its tasks, then gives back what it holds.
 
     Raises:
         StartError: a directory or a certificate cannot be used.
     """
-    configs = {name: make_config(upstream) for name, upstream in settings.upstreams.items()}
+    workers = settings.server.workers
+    configs = {name: make_config(one, workers) for name, one in settings.upstreams.items()}
     layout = Layout(settings.cache.directory)
     layout.prepare()
-    store = FilesystemStore.at(layout, make_budget(settings, layout), clock, observer)
-    stack.callback(store.close)
-    metadata = HotMetadata(_metadata(settings, layout), observer)
-    stack.push_async_callback(metadata.close)
+    budget = make_budget(settings, layout)
+    for entry in make_room_to_start(layout, budget, clock.now(), layout.spare_bytes):
+        age = clock.now() - entry.since
+        observer.observe(Evicted(entry.registry, entry.digest, entry.size, "space", age))
     tasks = Tasks()
-    clients = make_clients(configs, observer, clock, tasks)
-    for client in clients.values():
+    around = Surroundings(observer, clock, tasks)
+    cluster = make_cluster(stack, settings, around)
+    if cluster is not None:
+        observer = Observers([observer, cluster.announcer])
+    store = FilesystemStore.at(layout, budget, clock, observer)
+    stack.callback(store.close)
+    metadata = await make_metadata(stack, settings, layout, around)
+    made = make_clients(configs, observer, clock, tasks)
+    for client in made.values():
         stack.push_async_callback(client.close)
+    clients: Mapping[str, Upstream] = made
+    if cluster is not None:
+        clients = cluster.shared(made, metadata, clock)
+        notables = {
+            place: health for client in made.values() for place, health in client.notables.items()
+        }
+        cluster.begin(stack, store, notables, around)
     stack.push_async_callback(tasks.close)
     upkeep = Upkeep(store, clock, observer, settings.cache.keep_partial)
     tasks.start(upkeep.run(), "upkeep")
     cache = settings.cache
+    if cache.scrub_every is not None:
+        tasks.start(upkeep.scrub(cache.scrub_every, cache.scrub_rate), "scrub")
     context = FillContext(
         store,
         observer,
@@ -51,10 +106,20 @@ async def make_core(
         relay_ahead=cache.relay_ahead,
         patience=settings.server.response_timeout * _PATIENCE,
     )
-    return PullThrough(make_registries(settings, clients), context, metadata, tasks)
+    pull_through = PullThrough(make_registries(settings, clients), context, metadata, tasks)
+    warmer = Warmer(pull_through, make_routes(settings), observer, clock, tasks)
+    schedule = Schedule(warmer, layout.warm, clock, observer)
+    schedule.go_by(settings.warm)
+    tasks.start(schedule.run(), "warm by schedule")
 
+    def apply(changed: Settings) -> None:
+        store.accounts.budget = make_budget(changed, layout)
+        pull_through.registries = make_registries(changed, clients)
+        warmer.routes = make_routes(changed)
+        schedule.go_by(changed.warm)
+        tasks.start(upkeep.keep_within(), "keep within")
 
-def _metadata(settings: Settings, layout: Layout) -> Metadata:
-    if settings.metadata.url == "memory:":
-        return MemoryMetadata()
-    return EmbeddedMetadata(layout.metadata)
+    def warm_terms() -> WarmTerms:
+        return terms_of(schedule.settings)
+
+    return Core(pull_through, apply, cluster, around, warmer, warm_terms)

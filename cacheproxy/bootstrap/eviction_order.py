@@ -1,47 +1,11 @@
 """What would go before what, if room were needed now."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from cacheproxy.bootstrap.offline import Cache
 from cacheproxy.domain.budget import Entry, evictable
 from cacheproxy.domain.digest import Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The part of the cache that an upstream may take. As of `Fate`.
-
-    Attributes:
-        registry: the upstream.
-        bytes_before: of this upstream's.
-        room: of this upstream's.
-    """
-
-    registry: str
-    bytes_before: int | None
-    room: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """When a blob goes.
-
-    Attributes:
-        policy: which chooses.
-        pins: the patterns of `cache.pins` for which it never goes.
-        bytes_before: go before it; None for what never goes, or is not in the ledger.
-        room: bytes that may still come before anything must go.
-        idle_at: when it goes if nobody asks for it until then, in seconds since the epoch.
-        share: the same, within its upstream's share; None where that has none.
-    """
-
-    policy: str
-    pins: tuple[str, ...]
-    bytes_before: int | None
-    room: int
-    idle_at: float | None
-    share: Share | None
+from cacheproxy.ops.api.reports import Fate, Share
 
 
 class EvictionOrder:

@@ -1,56 +1,16 @@
 """All that the cache knows of one image or blob."""
 
-from dataclasses import dataclass
-
-from cacheproxy.bootstrap.contents import Contents, Part
-from cacheproxy.bootstrap.eviction_order import EvictionOrder, Fate
+from cacheproxy.bootstrap.contents import Contents
+from cacheproxy.bootstrap.eviction_order import EvictionOrder
 from cacheproxy.bootstrap.offline import Cache
-from cacheproxy.domain.budget import Entry
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.image import Image
 from cacheproxy.domain.reference import Tag
+from cacheproxy.ops.api.reports import Explanation
 
 # What `docker pull nginx` means.
 _DEFAULT_TAG = Tag("latest")
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What is known.
-
-    Attributes:
-        asked: what was asked for, in full.
-        digest: that it is; None for a tag that upstream does not have.
-        checked_at: when upstream last said what the tag names, in seconds since the epoch.
-        entry: what the ledger has of it.
-        heat: of the entry, now.
-        tags: that name it.
-        repositories: that hold it, sorted; None where that is not recorded here.
-        part_of: the stored manifests that refer to it.
-        content: it and its parts.
-        bytes_here: of it and all its parts that are stored.
-        fate: when it goes.
-    """
-
-    asked: str
-    digest: Digest | None
-    checked_at: float | None
-    entry: Entry | None
-    heat: float | None
-    tags: list[str]
-    repositories: list[str] | None
-    part_of: list[Digest]
-    content: Part | None
-    bytes_here: int
-    fate: Fate | None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is anything to say."""
-        content = self.content is not None and self.content.is_here
-        named = self.tags or self.repositories or self.part_of
-        return bool(content or named or self.entry or self.checked_at is not None)
 
 
 def explain(cache: Cache, asked: Image | Digest, now: float) -> Explanation:

@@ -128,11 +128,29 @@ def server_tls(settings: TlsSettings) -> ssl.SSLContext:
         StartError: a file is missing or is not what it should be.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    load_certificates(context, settings)
+    return context
+
+
+def load_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    """Read the files: what connects from now on sees them. Authorities are only ever added.
+
+    Raises:
+        StartError: a file is missing or is not what it should be; the old ones stay.
+    """
     try:
+        _check(settings)
         context.load_cert_chain(settings.certificate, settings.key)
         if settings.client_ca is not None:
             context.load_verify_locations(settings.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"server.tls: the certificates cannot be used: {error}") from error
-    return context
+
+
+def _check(settings: TlsSettings) -> None:
+    """Try them apart first: half of a change, such as a key of another certificate, stays out."""
+    trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trial.load_cert_chain(settings.certificate, settings.key)
+    if settings.client_ca is not None:
+        trial.load_verify_locations(settings.client_ca)

@@ -8,18 +8,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from cacheproxy.bootstrap.budget import budget_on
+from cacheproxy.bootstrap.metadata import make_redis_records
 from cacheproxy.bootstrap.upstreams import make_routes
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.errors import StartError, StorageError
 from cacheproxy.domain.routing import Routes
 from cacheproxy.metadata.embedded_records import EmbeddedRecords
+from cacheproxy.metadata.redis_purge import RedisRecords
 from cacheproxy.settings.model import Settings
+from cacheproxy.storage.filesystem import open_ledger
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.ledger import Ledger
-from cacheproxy.storage.removal import remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Cache:
         layout: where things are.
         ledger: the account, shared with running servers.
         records: the metadata; None where it is not kept in the directory.
+        shared: what replicas share of the metadata; None where they share nothing.
         routes: every upstream's names.
         budget: today's.
     """
@@ -37,8 +39,17 @@ class Cache:
     layout: Layout
     ledger: Ledger
     records: EmbeddedRecords | None
+    shared: RedisRecords | None
     routes: Routes
     budget: Budget
+
+
+def is_made(settings: Settings) -> bool:
+    """Whether there is a cache yet, which this user may look into."""
+    try:
+        return Layout(settings.cache.directory).ledger.is_file()
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -53,7 +64,7 @@ def open_cache(settings: Settings, *, with_metadata: bool = True) -> Iterator[Ca
     _look(layout)
     with ExitStack() as stack:
         with _told(f"the ledger {layout.ledger}"):
-            ledger = Ledger(layout.ledger, partial(remove, layout), layout.free_bytes)
+            ledger = open_ledger(layout)
         stack.callback(ledger.close)
         records = None
         if with_metadata and _is_embedded(settings, layout):
@@ -62,15 +73,18 @@ def open_cache(settings: Settings, *, with_metadata: bool = True) -> Iterator[Ca
             stack.callback(records.close)
         with _told(f"the cache in {layout.root}"):
             budget = budget_on(settings, layout.volume_bytes())
-            yield Cache(layout, ledger, records, make_routes(settings), budget)
+            shared = make_redis_records(settings.metadata)
+            yield Cache(layout, ledger, records, shared, make_routes(settings), budget)
 
 
 def _is_embedded(settings: Settings, layout: Layout) -> bool:
-    return settings.metadata.url == "embedded:" and (layout.metadata / "cache.db").is_file()
+    # Who shares metadata has all that it has seen in the directory too.
+    return settings.metadata.url != "memory:" and (layout.metadata / "cache.db").is_file()
 
 
 def _look(layout: Layout) -> None:
     try:
+        layout.check_version()
         if layout.ledger.is_file():
             return
     except OSError as error:

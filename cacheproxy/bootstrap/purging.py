@@ -1,7 +1,7 @@
 """Removing what somebody named: a tag, a digest, a repository, an upstream."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from cacheproxy.bootstrap.contents import size_of
 from cacheproxy.bootstrap.offline import Cache
@@ -10,6 +10,7 @@ from cacheproxy.domain.image import Image, parse_image
 from cacheproxy.domain.relations import Relations
 from cacheproxy.domain.routing import canonical_host
 from cacheproxy.metadata.embedded import tag_key
+from cacheproxy.ops.api.reports import PurgedTarget, PurgeReport
 
 # Removed within one transaction, for which running servers wait.
 _BATCH = 100
@@ -29,6 +30,19 @@ Target = Digest | Image | Upstream
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What is to be forgotten of the metadata that replicas share.
+
+    Attributes:
+        within: `docker.io/library/nginx `, with the space that ends a name; or `docker.io/`.
+        tag: only this one.
+    """
+
+    within: str
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to go.
 
@@ -38,6 +52,7 @@ class Plan:
         shared: bytes of what belongs to it too, and stays, since others refer to it.
         tags: to forget.
         records: keys of the metadata to forget.
+        scope: what of them replicas share; None: nothing.
     """
 
     target: str
@@ -45,11 +60,41 @@ class Plan:
     shared: dict[Digest, int]
     tags: list[str]
     records: list[str]
+    scope: Scope | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of the target."""
         return not (self.blobs or self.shared or self.tags or self.records)
+
+
+def purge(cache: Cache, targets: Iterable[str], *, dry_run: bool) -> PurgeReport:
+    """Remove what is named, or only say what would go. All is read before anything goes.
+
+    Raises:
+        RequestError: a target cannot be the name of anything.
+        StorageError: Redis cannot be reached, or refused.
+    """
+    wanted = [read_target(cache, text) for text in targets]
+    return PurgeReport(dry_run, [_purged(cache, plan(cache, target), dry_run) for target in wanted])
+
+
+def _purged(cache: Cache, planned: Plan, dry_run: bool) -> PurgedTarget:
+    left = [] if dry_run else carry_out(cache, planned)
+    # After our own: what is gone from both cannot be put there again by whoever has it.
+    records = forget_shared(cache, planned, is_rehearsal=dry_run)
+    gone = {digest: size for digest, size in planned.blobs.items() if digest not in left}
+    return PurgedTarget(
+        target=planned.target,
+        known=bool(records) or not planned.is_empty,
+        freed_bytes=sum(gone.values()),
+        removed=list(gone),
+        shared=list(planned.shared),
+        shared_bytes=sum(planned.shared.values()),
+        in_use=left,
+        tags=planned.tags,
+        shared_records=records,
+    )
 
 
 def read_target(cache: Cache, text: str) -> Target:
@@ -101,6 +146,17 @@ def carry_out(cache: Cache, planned: Plan) -> list[Digest]:
     return left
 
 
+def forget_shared(cache: Cache, planned: Plan, *, is_rehearsal: bool) -> int:
+    """Forget what replicas share of it, here and there; returns how many records that was.
+
+    Raises:
+        StorageError: Redis cannot be reached, or refused.
+    """
+    if cache.shared is None or planned.scope is None:
+        return 0
+    return cache.shared.forget(planned.scope.within, planned.scope.tag, is_rehearsal=is_rehearsal)
+
+
 def _plan_tag(cache: Cache, relations: Relations, image: Image) -> Plan:
     name = str(image)
     digest = relations.names.get(name)
@@ -111,7 +167,8 @@ def _plan_tag(cache: Cache, relations: Relations, image: Image) -> Plan:
     going = relations.only_of(digests, without=[name])
     keys = [tag_key(image.repository, image.tag)] if record and image.tag else []
     tags = [name] if digest is not None else []
-    return _plan(cache, name, (relations.with_parts(digests), going), tags, keys)
+    plan = _plan(cache, name, (relations.with_parts(digests), going), tags, keys)
+    return replace(plan, scope=Scope(f"{image.repository} ", image.tag))
 
 
 def _plan_scope(cache: Cache, relations: Relations, target: str, names: str, registry: str) -> Plan:
@@ -139,7 +196,8 @@ def _plan_scope(cache: Cache, relations: Relations, target: str, names: str, reg
         roots.update(entry.digest for entry in entries if entry.digest not in others)
     going = relations.only_of(roots, without=set(tags))
     keys = cache.records.below(within) if cache.records is not None else []
-    return _plan(cache, target, (relations.with_parts(roots), going), sorted(tags), keys)
+    plan = _plan(cache, target, (relations.with_parts(roots), going), sorted(tags), keys)
+    return replace(plan, scope=Scope(within))
 
 
 def _plan(

@@ -1,38 +1,49 @@
 """`cacheproxy serve`: one process, or a supervisor with workers, until a signal."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 
-from cacheproxy.bootstrap.serving import serving
+from cacheproxy.bootstrap.reloading import Load, Reloading, Source
+from cacheproxy.bootstrap.serving import page_of, serving
 from cacheproxy.bootstrap.signals import stop_on_signals
 from cacheproxy.bootstrap.supervisor import supervise
 from cacheproxy.ops import logging
 from cacheproxy.settings.model import Settings
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+def serve(settings: Settings, load: Load, file: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; take over a changed configuration.
+
+    Args:
+        settings: to begin with.
+        load: reads them again.
+        file: that they are in; None where there is none.
 
     Raises:
         StartError: it cannot serve as configured.
     """
     logging.to_stdout(settings.logging.level, settings.logging.format)
+    source = Source(load, file)
     if settings.server.workers > 1:
-        asyncio.run(supervise(settings))
+        asyncio.run(supervise(settings, source))
     else:
-        asyncio.run(_serve_alone(settings))
+        asyncio.run(_serve_alone(settings, source))
 
 
-async def _serve_alone(settings: Settings) -> None:
+async def _serve_alone(settings: Settings, source: Source) -> None:
     log = structlog.get_logger("cacheproxy")
     stop = asyncio.Event()
     stop_on_signals(stop)
-    async with serving(settings) as served:
+    async with serving(settings) as served, AsyncExitStack() as stack:
+        Reloading(settings, source, served.apply, served.reloads).begin(stack)
         log.info(
             "serving",
             pull=f"{served.pull[0]}:{served.pull[1]}",
             admin=f"{served.admin[0]}:{served.admin[1]}",
+            page=page_of(served.admin),
             upstreams=sorted(settings.upstreams),
             directory=str(settings.cache.directory),
         )

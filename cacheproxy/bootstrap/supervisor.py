@@ -5,6 +5,7 @@ the admin port, where the workers' metrics are added up.
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import tempfile
@@ -12,19 +13,24 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
 from prometheus_client import multiprocess
 
-from cacheproxy.bootstrap.budget import store_bytes
 from cacheproxy.bootstrap.listening import bind
-from cacheproxy.bootstrap.serving import listen_for_operators
+from cacheproxy.bootstrap.operating import make_operating
+from cacheproxy.bootstrap.page_numbers import PageNumbers
+from cacheproxy.bootstrap.reloading import Reloading, Source
+from cacheproxy.bootstrap.serving import listen_for_operators, page_of
 from cacheproxy.bootstrap.signals import stop_on_signals
-from cacheproxy.bootstrap.worker import SERVES, work
+from cacheproxy.bootstrap.worker import LEAVE, SERVES, work
 from cacheproxy.domain.errors import StartError
+from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ops.admin import Readiness, make_admin_app
+from cacheproxy.ops.admin import Readiness
+from cacheproxy.ops.api.workers import Workers
 from cacheproxy.ops.metrics import Page
 from cacheproxy.settings.addresses import Address
 from cacheproxy.settings.model import Settings
@@ -37,8 +43,8 @@ _HEALTHY_SECONDS = 60.0
 _GRACE = 5.0
 
 
-async def supervise(settings: Settings) -> None:
-    """Run the workers until a signal, then drain them.
+async def supervise(settings: Settings, source: Source) -> None:
+    """Run the workers until a signal, then drain them; tell them of changes.
 
     Raises:
         StartError: they cannot serve as configured.
@@ -57,12 +63,15 @@ async def supervise(settings: Settings) -> None:
         shared = replace(settings, server=replace(settings.server, listen=Address(host, port)))
         readiness = Readiness()
         admin_socket = stack.enter_context(bind(settings.admin.listen))
-        admin = await listen_for_operators(
-            stack,
-            make_admin_app(Page.of_workers(directory, store_bytes(settings)), readiness),
-            admin_socket,
-        )
-        workers = [_Worker(shared) for _ in range(settings.server.workers)]
+        numbers = PageNumbers(settings, SystemClock())
+        count = settings.server.workers
+        sockets = [Path(directory) / f"worker-{number}.sock" for number in range(count)]
+        asking = Workers(sockets)
+        stack.push_async_callback(asking.close)
+        page = Page.of_workers(directory, *numbers.sources)
+        operating = make_operating(settings, page, readiness, asking, SystemClock(), port)
+        admin = await listen_for_operators(stack, operating.app, admin_socket)
+        workers = [_Worker(shared, at) for at in sockets]
         stack.push_async_callback(_drain, workers)
         # Ended before the drain: nobody replaces what is being stopped.
         tasks = Tasks()
@@ -71,10 +80,19 @@ async def supervise(settings: Settings) -> None:
         for worker in workers:
             tasks.start(worker.keep_up(), "worker")
         readiness.begin()
+
+        def apply(changed: Settings) -> None:
+            numbers.apply(changed)
+            operating.apply(changed)
+            for worker in workers:
+                worker.apply(changed)
+
+        Reloading(shared, source, apply, numbers.reloads).begin(stack)
         log.info(
             "serving",
             pull=f"{host}:{port}",
             admin=f"{admin[0]}:{admin[1]}",
+            page=page_of(admin),
             workers=len(workers),
             upstreams=sorted(settings.upstreams),
             directory=str(settings.cache.directory),
@@ -82,6 +100,10 @@ async def supervise(settings: Settings) -> None:
         await stop.wait()
         readiness.end()
         log.info("draining", seconds=settings.server.drain_timeout)
+        for worker in workers:
+            worker.leave()
+        # Before the workers are told: whoever deals connections out must have seen it.
+        await asyncio.sleep(settings.server.drain_delay)
     log.info("stopped")
 
 
@@ -92,10 +114,12 @@ async def _drain(workers: list["_Worker"]) -> None:
 class _Worker:
     """One worker, and its successors."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, answers_at: Path) -> None:
         self._settings = settings
+        self._answers_at = answers_at
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
+        self._is_leaving = False
         self._log = structlog.get_logger("cacheproxy")
 
     async def start(self) -> None:
@@ -107,7 +131,8 @@ class _Worker:
         ours, theirs = _SPAWN.Pipe()
         # Held until the next one: its end tells the worker that the supervisor is gone.
         self._pipe = ours
-        self._process = _SPAWN.Process(target=work, args=(self._settings, theirs), daemon=True)
+        arguments = (self._settings, theirs, self._answers_at)
+        self._process = _SPAWN.Process(target=work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         await _readable(ours.fileno())
@@ -117,6 +142,23 @@ class _Worker:
             said = "a worker died before it served; its output says why"
         if said != SERVES:
             raise StartError(said)
+        if self._is_leaving:
+            self._tell(LEAVE)
+
+    def apply(self, settings: Settings) -> None:
+        """Have it, and its successors, go by other settings."""
+        self._settings = settings
+        self._tell(settings)
+
+    def leave(self) -> None:
+        """Have it, and its successors, leave the other replicas: no worker stays."""
+        self._is_leaving = True
+        self._tell(LEAVE)
+
+    def _tell(self, what: Settings | str) -> None:
+        if self._pipe is not None:
+            with contextlib.suppress(OSError):  # it has died: its successor is told
+                self._pipe.send(what)
 
     async def keep_up(self) -> NoReturn:
         """Replace it whenever it dies. For ever, but for cancellation."""

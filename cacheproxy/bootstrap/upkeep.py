@@ -4,13 +4,17 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from cacheproxy.domain.errors import CacheproxyError
-from cacheproxy.domain.events import Unexpected
+from cacheproxy.domain.events import UpkeepFailed
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.filesystem import FilesystemStore
 
 # Uses are written down so often: what a crash forgets of them is no more than this.
 _FLUSH_SECONDS = 5.0
 _KEEP_WITHIN_EVERY = 12  # flushes
+# Long enough for an operator to look at what was wrong.
+_QUARANTINE_SECONDS = 7 * 86400.0
+# After a disk that refused.
+_AGAIN_SECONDS = 600.0
 _SWEEP_EVERY = 720  # flushes: an hour
 
 
@@ -24,6 +28,7 @@ class Upkeep:
         self._clock = clock
         self._observer = observer
         self._keep_partial = keep_partial
+        self._failure = ""
 
     async def run(self) -> NoReturn:
         """For ever, but for cancellation."""
@@ -38,12 +43,28 @@ class Upkeep:
             turn += 1
             await self._clock.sleep(_FLUSH_SECONDS)
 
+    async def keep_within(self) -> None:
+        """Evict what a smaller budget has no room for: now, not in a minute."""
+        await self._try(self._store.accounts.keep_within)
+
+    async def scrub(self, every: float, rate: int) -> NoReturn:
+        """Read all that is stored again, once in so many seconds, at so many bytes a second."""
+        while True:
+            await self._try(lambda: self._store.patrol.run(every, rate))
+            await self._clock.sleep(_AGAIN_SECONDS)
+
     async def _sweep(self) -> None:
         await self._store.sweep(self._keep_partial)
+        await self._store.settle()
+        await self._store.clear_quarantine(_QUARANTINE_SECONDS)
 
     async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
         """The next turn may do better; requests do not wait for any of this."""
         try:
             await work()
         except (OSError, CacheproxyError) as error:
-            self._observer.observe(Unexpected(error))
+            if str(error) != self._failure:  # which would be said every few seconds
+                self._observer.observe(UpkeepFailed(str(error)))
+            self._failure = str(error)
+        else:
+            self._failure = ""

@@ -21,6 +21,8 @@ CacheproxyError
 │   ├── UpstreamTimeout        nothing came within a deadline
 │   ├── UpstreamRefused        it will not do what we ask: a 4xx other than those above
 │   └── UpstreamUnavailable    no connection, 5xx, a broken answer
+│       ├── UpstreamResting    it failed a moment ago, and is not asked for a while
+│       └── UpstreamOffline    it is not to be asked, by configuration
 ├── ContentInvalid             upstream sent what cannot be true; nothing is kept
 │   ├── DigestMismatch
 │   └── ManifestInvalid
@@ -126,6 +128,22 @@ class UpstreamRefused(UpstreamError):
 
 class UpstreamUnavailable(UpstreamError):
     """No connection, a 5xx, or an answer that breaks the protocol."""
+
+
+class UpstreamResting(UpstreamUnavailable):
+    """It failed a moment ago: nobody asks it for a while.
+
+    Attributes:
+        retry_after: seconds until asking again may help.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UpstreamOffline(UpstreamUnavailable):
+    """It is not to be asked, by configuration."""
 
 
 class ContentInvalid(CacheproxyError):

@@ -8,8 +8,11 @@ from typing import Literal
 
 from cacheproxy.domain.cache_status import Outcome
 from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.rate_limit import RateLimit
 
-Source = Literal["store", "fill", "upstream", "none"]
+Source = Literal["store", "fill", "peer", "upstream", "none"]
+"""Where a body came from: from disk; from a download under way, by upstream or by another
+replica; from upstream past the disk; or there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,9 @@ class Responded:
         first_byte: seconds from the request's head to the response's.
         duration: seconds from the request's head to the response's end.
         error: what went wrong, in a sentence; None where nothing did.
+        digest: of the content that the body is, or is a part of; None where there is no body,
+            and for listings and errors.
+        size: of that content, whole, in bytes; None where that is not known.
     """
 
     asked: Asked
@@ -60,6 +66,8 @@ class Responded:
     first_byte: float
     duration: float
     error: str | None = None
+    digest: Digest | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +79,81 @@ class UpstreamAnswered:
         method: of the request.
         status: of the answer; None where none came.
         seconds: until the answer's head.
-        ratelimit_remaining: what is left of the pull rate limit, where upstream said so.
+        rate_limit: what is left of the pulls that it grants, where upstream said so.
     """
 
     registry: str
     method: str
     status: int | None
     seconds: float
-    ratelimit_remaining: int | None = None
+    rate_limit: RateLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPaused:
+    """Upstream failed several times in a row, and is not asked for a while.
+
+    Attributes:
+        registry: the upstream's canonical name.
+        seconds: for so long.
+        error: of the last failure, in a sentence.
+    """
+
+    registry: str
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResumed:
+    """Upstream answers again."""
+
+    registry: str
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamReceived:
-    """Body bytes have crossed the upstream link."""
+    """Body bytes have crossed the upstream link, for a repository."""
 
     registry: str
     body_bytes: int
+    repository: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPulled:
+    """A registry, and no mirror of it, has given a manifest: rate limits count those."""
+
+    registry: str
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReceived:
+    """Body bytes have come from another replica."""
+
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerServed:
+    """Body bytes have gone to another replica."""
+
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasSeen:
+    """So many replicas are there, as far as this one knows, itself included; it has changed."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob or manifest is in the store now."""
+
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +174,57 @@ class FillEnded:
         error: the reason, where nothing was stored; None where the blob is in the store.
         body_bytes: of the blob that are on disk, those of an earlier attempt included.
         seconds: since it began.
+        source: upstream (`fill`), or another replica; the last one, where it was both.
     """
 
     registry: str
     digest: Digest
     error: str | None
     body_bytes: int
+    seconds: float
+    source: Source = "fill"
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """All that is wanted of an image is in the store, though nobody has asked for it.
+
+    Attributes:
+        image: its name.
+        digest: of its manifest or index.
+        before: what its tag named before; None where nobody knew.
+        fetched_bytes: of its blobs, that came from upstream for this.
+        replica_bytes: that came from other replicas.
+        here_bytes: that were here already.
+        seconds: since it was begun.
+    """
+
+    image: str
+    digest: Digest
+    before: Digest | None
+    fetched_bytes: int
+    replica_bytes: int
+    here_bytes: int
+    seconds: float
+
+    @property
+    def is_news(self) -> bool:
+        """Whether anything is different now."""
+        return self.digest != self.before or bool(self.fetched_bytes or self.replica_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmFailed:
+    """An image could not be had whole.
+
+    Attributes:
+        image: its name, as far as it was understood.
+        error: why, in a sentence.
+        seconds: since it was begun.
+    """
+
+    image: str
+    error: str
     seconds: float
 
 
@@ -136,9 +248,85 @@ class Evicted:
 
 
 @dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """So many bytes of stored blobs were read again in the background."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A stored blob was not what its name says.
+
+    Attributes:
+        digest: its name.
+        problem: `missing` is what only the ledger had.
+        outcome: what was done about it; what is `in use` or `refused` is not mended.
+        detail: a few words for a person.
+    """
+
+    digest: Digest
+    problem: Literal["damaged", "unreadable", "missing"]
+    outcome: Literal["quarantined", "struck out", "in use", "refused"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepFailed:
+    """The store could not be looked after, for now; it is tried again."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataFailed:
     """The metadata store refused to write; what it was to keep is lost with the process."""
 
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStoreLost:
+    """The store that replicas share does not answer: what each knows by itself stands in.
+
+    Attributes:
+        url: of the store, without its password.
+        error: how it failed, in a sentence.
+    """
+
+    url: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStoreFound:
+    """The store that replicas share answers, at first or again."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStoreCalled:
+    """The store that replicas share was to be asked.
+
+    Attributes:
+        outcome: it `answered`; `refused` this one call; `failed` to answer; or it was
+            `skipped`, having failed a moment ago.
+    """
+
+    outcome: Literal["answered", "refused", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStoreUnreadable:
+    """A key in the store that replicas share has what none of them has written there.
+
+    Attributes:
+        key: its name.
+        error: how that showed, in a sentence.
+    """
+
+    key: str
     error: str
 
 
@@ -152,10 +340,26 @@ class Unexpected:
 Event = (
     Unexpected
     | Evicted
+    | Scrubbed
+    | Damaged
     | MetadataFailed
+    | UpkeepFailed
+    | SharedStoreLost
+    | SharedStoreFound
+    | SharedStoreCalled
+    | SharedStoreUnreadable
     | Responded
     | UpstreamAnswered
     | UpstreamReceived
+    | UpstreamPulled
+    | PeerReceived
+    | PeerServed
+    | ReplicasSeen
+    | Stored
+    | UpstreamPaused
+    | UpstreamResumed
     | FillStarted
     | FillEnded
+    | Warmed
+    | WarmFailed
 )

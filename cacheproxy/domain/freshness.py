@@ -3,7 +3,7 @@
 Everything here is a function of a record, the operator's policy, and the time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
@@ -14,7 +14,11 @@ from cacheproxy.domain.errors import (
     Denied,
     NotFound,
     UpstreamError,
+    UpstreamOffline,
+    UpstreamTimeout,
+    UpstreamUnavailable,
 )
+from cacheproxy.domain.patterns import Patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class TagPolicy:
         stale_if_error: after `fresh_for`, served when upstream cannot answer.
         on_not_found: what a 404 does to a tag that is cached: keep serving it, or drop it.
         not_found_for: a 404 is remembered so long.
+        patience: upstream is waited for so long where something stale could be served.
+        is_patient_offline: while upstream cannot be reached, nothing is too old to be served.
     """
 
     fresh_for: float = 60.0
@@ -34,6 +40,28 @@ class TagPolicy:
     stale_if_error: float = 7 * 86400.0
     on_not_found: Literal["keep", "drop"] = "keep"
     not_found_for: float = 10.0
+    patience: float = 3.0
+    is_patient_offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TagRules:
+    """The policies of one upstream.
+
+    Attributes:
+        default: for all that no rule is for.
+        rules: patterns, and the policy of what they match; the first that matches counts.
+    """
+
+    default: TagPolicy = field(default_factory=TagPolicy)
+    rules: tuple[tuple[str, TagPolicy], ...] = ()
+
+    def of(self, name: str, tag: str) -> TagPolicy:
+        """The policy of a tag. A pattern with a colon is for `name:tag`, others for `tag`."""
+        for pattern, policy in self.rules:
+            if Patterns((pattern,)).accept(f"{name}:{tag}" if ":" in pattern else tag):
+                return policy
+        return self.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +123,7 @@ def survives(
     """
     if record is None or record.digest is None:
         return False
-    if ttl(record, policy, now) + policy.stale_if_error <= 0:
+    if ttl(record, policy, now) + policy.stale_if_error <= 0 and not _is_ageless(policy, error):
         return False
     match error:
         case Denied():
@@ -106,3 +134,15 @@ def survives(
             return True
         case _:
             return False
+
+
+def _is_ageless(policy: TagPolicy, error: CacheproxyError) -> bool:
+    """Whether nothing is too old to be served, since there will be nothing newer."""
+    if isinstance(error, UpstreamOffline):
+        return True
+    return policy.is_patient_offline and is_unreachable(error)
+
+
+def is_unreachable(error: CacheproxyError) -> bool:
+    """Whether nothing at all can be had of upstream, as far as an error tells."""
+    return isinstance(error, UpstreamTimeout | UpstreamUnavailable)

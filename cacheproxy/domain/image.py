@@ -1,6 +1,6 @@
 """Images as people name them: `nginx:1.25`, `quay.io/team/app`, `app@sha256:…`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import UpstreamUnknown
@@ -53,6 +53,20 @@ def parse_image(text: str, routes: Routes) -> Image:
         Tag.parse(tag) if colon else None,
         Digest.parse(digest) if at else None,
     )
+
+
+def pullable(image: Image, routes: Routes) -> Image:
+    """The image, if it may be pulled: that it has a name is not enough where it will be dialled.
+
+    Raises:
+        UpstreamUnknown: its upstream is not configured.
+        Denied: the operator's rules exclude it.
+    """
+    registry = image.repository.registry
+    route = routes.by_host.get(registry)
+    if route is None:
+        raise UpstreamUnknown(f"{registry[:80]!a} is not a configured upstream")
+    return replace(image, repository=route.repository(image.repository.name))
 
 
 def _tagged(path: str) -> tuple[str, str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from cacheproxy.domain import media_types
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid, ManifestInvalid
+from cacheproxy.domain.platforms import Platform
 
 # The distribution spec asks for support of 4 MiB at least; clients accept no more than that.
 SIZE_LIMIT = 4 * 1024 * 1024
@@ -18,11 +19,21 @@ SIZE_LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a manifest says of something that it refers to (OCI image spec, descriptor.md)."""
+    """What a manifest says of something that it refers to (OCI image spec, descriptor.md).
+
+    Attributes:
+        digest: of it.
+        size: in bytes, where it is said.
+        media_type: likewise.
+        has_urls: it can be had elsewhere, where registries often lack it (foreign layers).
+        platform: what it is for, where an index says so.
+    """
 
     digest: Digest
     size: int | None
     media_type: str | None
+    has_urls: bool = False
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +140,17 @@ def _descriptor(entry: object) -> Iterator[Descriptor]:
         digest = Digest.parse(entry["digest"])
     except DigestInvalid:
         return
-    yield Descriptor(digest, size, media_type if isinstance(media_type, str) else None)
+    has_urls = isinstance(entry.get("urls"), list) and bool(entry["urls"])
+    said = media_type if isinstance(media_type, str) else None
+    yield Descriptor(digest, size, said, has_urls, _platform(entry.get("platform")))
+
+
+def _platform(stated: object) -> Platform | None:
+    """What an index states; None where that is nothing to be understood."""
+    if not isinstance(stated, dict):
+        return None
+    match [stated.get(key) for key in ("os", "architecture", "variant")]:
+        case [str() as os, str() as architecture, variant]:
+            return Platform.of(os, architecture, variant if isinstance(variant, str) else None)
+        case _:
+            return None

@@ -65,7 +65,7 @@ class Api:
         config: EdgeConfig,
     ) -> None:
         self._core = core
-        self._routes = routes
+        self.routes = routes
         self._observer = observer
         self._clock = clock
         self._config = config
@@ -115,7 +115,7 @@ class Api:
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             raise MethodUnsupported(f"{request.method} is not supported: this is a pull cache")
         target = parse_target(request.raw_path)
-        operation = self._routes.resolve(target)
+        operation = self.routes.resolve(target)
         exchange.understood(operation)
         return await self._operate(request, exchange, target, operation)
 
@@ -153,6 +153,8 @@ class Api:
             )
         else:
             response = responses.manifest(answer, by_digest=by_digest, head=head)
+            if answer.body is not None and not head:
+                exchange.sends(answer.digest, answer.size)
         return await self._sent(request, exchange, response)
 
     async def _blob(
@@ -185,6 +187,7 @@ class Api:
         if answer.size is None and request.version >= (1, 1):
             response.enable_chunked_encoding()
         await self._head(request, exchange, response)
+        exchange.sends(answer.digest, answer.size)
         start, stop = (part.start, part.stop) if part else (0, answer.size)
         content = answer.content
         with StallGuard(request.transport, self._config.write_timeout) as guard:
@@ -195,6 +198,8 @@ class Api:
             finally:
                 exchange.body_bytes = guard.written
         await response.write_eof()
+        if answer.size is None:
+            exchange.sends(answer.digest, exchange.body_bytes)  # now it is known
         return response
 
     async def _in_time(self, answer: Awaitable[T]) -> T:

@@ -21,7 +21,9 @@ from cacheproxy.domain.errors import (
     TagInvalid,
     UpstreamAmbiguous,
     UpstreamLimited,
+    UpstreamOffline,
     UpstreamRefused,
+    UpstreamResting,
     UpstreamTimeout,
     UpstreamUnavailable,
     UpstreamUnknown,
@@ -58,6 +60,8 @@ RULES: dict[type[CacheproxyError], Rule] = {
     UpstreamTimeout: Rule(504, "UNAVAILABLE"),
     UpstreamRefused: Rule(502, "UNKNOWN"),
     UpstreamUnavailable: Rule(502, "UNAVAILABLE"),
+    UpstreamResting: Rule(503, "UNAVAILABLE"),
+    UpstreamOffline: Rule(503, "UNAVAILABLE"),
     ManifestInvalid: Rule(502, "MANIFEST_INVALID"),
     ContentInvalid: Rule(502, "UNKNOWN"),
     StorageError: Rule(503, "UNAVAILABLE"),
@@ -86,6 +90,8 @@ def headers_of(error: CacheproxyError) -> dict[str, str]:
         case UpstreamLimited():
             seconds = _RETRY_AFTER if error.retry_after is None else error.retry_after
             return {"Retry-After": str(max(1, math.ceil(seconds)))}
+        case UpstreamResting():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case _:
             return {}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from cacheproxy.domain.cache_status import CacheStatus
+from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Asked, Responded, Source
 from cacheproxy.domain.operation import (
     ListReferrers,
@@ -36,6 +37,8 @@ class Exchange:
     response: web.StreamResponse | None = None
     error: str | None = None
     has_left: bool = False
+    digest: Digest | None = None
+    size: int | None = None
 
     @classmethod
     def of(cls, request: web.BaseRequest, clock: Clock) -> "Exchange":
@@ -66,6 +69,10 @@ class Exchange:
         """Note what the core did for it."""
         self.status, self.source = status, source
 
+    def sends(self, digest: Digest, size: int | None) -> None:
+        """Note of what the body is, or is a part of; the size is of the whole."""
+        self.digest, self.size = digest, size
+
     def head_is_out(self, response: web.StreamResponse) -> None:
         """Note that the response's head was sent."""
         self.response, self.http_status = response, response.status
@@ -87,6 +94,8 @@ class Exchange:
             first_byte=(now if self.head_sent is None else self.head_sent) - self.begun,
             duration=now - self.begun,
             error=self.error or ("the client left" if self.has_left else None),
+            digest=self.digest,
+            size=self.size,
         )
 
     def _names(self, operation: str, registry: str, repository: str, reference: str) -> None:

@@ -46,6 +46,11 @@ class Recent(Generic[V]):
         """Forget a value."""
         await self._cache.delete(key)
 
+    async def drop_below(self, begin: str) -> None:
+        """Forget all whose keys begin so; empty: all."""
+        for key in [key for key in self._cache._cache if key.startswith(begin)]:  # noqa: SLF001  # it has no listing
+            await self._cache.delete(key)
+
     async def close(self) -> None:
         """Forget all, and their timers."""
         for timer in self._cache._handlers.values():  # noqa: SLF001  # clear() leaves them running

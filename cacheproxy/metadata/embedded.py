@@ -67,9 +67,9 @@ class EmbeddedMetadata:
         except Exception as error:
             self._executor.shutdown()
             raise StartError(
-                f"the metadata in {path} cannot be opened: {error}; make room if its volume is "
-                "full. If it is damaged, remove that directory: blobs are kept, and the rest is "
-                "learnt again from upstream"
+                f"the metadata in {path} cannot be opened: {error}; make it writable for this "
+                "user, and make room if its volume is full. If it is damaged, remove that "
+                "directory: blobs are kept, and the rest is learnt again from upstream"
             ) from error
 
     async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
@@ -142,7 +142,12 @@ class EmbeddedMetadata:
 
 def tag_key(repository: Repository, tag: Tag) -> str:
     """Under which the record of a tag is kept."""
-    return f"tag {repository} {tag}"
+    return tag_of(f"{repository} ", tag)
+
+
+def tag_of(scope: str, tag: str) -> str:
+    """The same, of a repository with the space that ends its name."""
+    return f"tag {scope}{tag}"
 
 
 def read_tag(value: object) -> TagRecord | None:

@@ -1,5 +1,7 @@
 """Pulling a blob: from the store, from a download in flight, or by starting one."""
 
+from collections.abc import Callable
+
 from cacheproxy.domain.byte_range import ByteRange, RangeFrom, RequestedRange
 from cacheproxy.domain.cache_status import HIT, CacheStatus, Outcome
 from cacheproxy.domain.digest import Digest
@@ -57,12 +59,78 @@ class Blobs:
             return await self._head(remote, digest, link)
         return await self._filled(remote, asked, link)
 
+    async def keep(
+        self, remote: Remote, digest: Digest, begun: Callable[[Fill], None], *, is_use: bool
+    ) -> Fill | None:
+        """Have a blob in the store, read by nobody; None where it was there already.
+
+        Args:
+            remote: the repository.
+            digest: of the blob.
+            begun: is told of the download, if there is one, before that is waited for.
+            is_use: it counts as asked for, also if it is here.
+
+        Raises:
+            NotFound, Denied, UpstreamError, ContentInvalid: it could not be had.
+            StorageError: it could not be kept.
+        """
+        link = await self._metadata.link(remote.repository, digest)
+        if link is None:
+            await self._confirmed(remote, digest)
+            link = Link()
+        if self._is_stored(digest, is_use=is_use):
+            return None
+        flying = self._fills.get(digest)
+        fill = flying or self._start(remote, digest, link)
+        begun(fill)
+        try:
+            with fill.attended():
+                await fill.landed()
+        except CacheproxyError:
+            if flying is None or flying.origin.repository == remote.repository:
+                raise
+            # It failed for another repository, which says nothing of ours.
+            return await self.keep(remote, digest, begun, is_use=is_use)
+        return fill
+
+    def _is_stored(self, digest: Digest, *, is_use: bool) -> bool:
+        if not is_use:
+            return self._store.has(digest)
+        stored = self._store.open(digest)
+        if stored is not None:
+            stored.close()
+        return stored is not None
+
+    @property
+    def fills(self) -> list[Fill]:
+        """The downloads that this process knows of."""
+        return list(self._fills.values())
+
+    def is_coming(self, digest: Digest) -> bool:
+        """Whether a download of it is known to this process."""
+        return digest in self._fills
+
+    def coming(self, remote: Remote, digest: Digest) -> Fill:
+        """A download that is under way, here or in another process."""
+        return self._fills.get(digest) or self._start(remote, digest, Link())
+
+    async def follow(self, remote: Remote, fill: Fill) -> BlobAnswer:
+        """Read along with such a download.
+
+        Raises:
+            CacheproxyError: it is not under way any more.
+        """
+        digest = fill.origin.digest
+        with fill.attended():
+            await fill.open()
+            return await self._followed(fill, remote, PullBlob(remote.repository, digest), "joined")
+
     def _is_here_for_others(self, remote: Remote, digest: Digest) -> bool:
         """Whether it is here, or on its way, and not by way of this repository."""
         flying = self._fills.get(digest)
         if flying is not None:
             return flying.origin.repository != remote.repository
-        stored = self._store.open(digest)
+        stored = self._store.open(digest, is_use=False)
         if stored is not None:
             stored.close()
         return stored is not None
@@ -138,12 +206,15 @@ class Blobs:
         file = fill.reader()
         if file is None:
             # It is over, and in the store by now; unless that had to let it go again already.
-            stored = self._store.open(asked.digest)
+            # Who has begun a download has used it: the store counts that with the blob.
+            stored = self._store.open(asked.digest, is_use=outcome == "joined")
             if stored is None:
                 return await self.pull(remote, asked, head=False)
-            return BlobAnswer(asked.digest, stored.size, stored, status, "fill")
+            return BlobAnswer(asked.digest, stored.size, stored, status, fill.source)
+        if outcome == "joined":
+            self._store.use(asked.digest)
         content = Follower(fill, file, self._tasks)
-        return BlobAnswer(asked.digest, fill.state.size, content, status, "fill")
+        return BlobAnswer(asked.digest, fill.state.size, content, status, fill.source)
 
     async def _relayed(self, origin: Origin, part: ByteRange) -> BlobAnswer:
         """A part from far ahead, past the download that goes on."""

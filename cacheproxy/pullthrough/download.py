@@ -2,14 +2,16 @@
 
 import random
 from contextlib import aclosing
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cacheproxy.domain.errors import (
     ContentInvalid,
     Denied,
     UpstreamError,
     UpstreamLimited,
+    UpstreamOffline,
     UpstreamRefused,
+    UpstreamResting,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -19,6 +21,7 @@ from cacheproxy.pullthrough.origin import Origin
 # While nobody has a byte yet, an error is worth more to a client than a long wait: it has
 # other hosts to ask.
 _ATTEMPTS_TO_OPEN = 2
+_NO_USE_TO_WAIT = (UpstreamLimited, UpstreamTimeout, UpstreamResting, UpstreamOffline, Denied)
 # Each step of a download costs a thread's turn and one of each follower, however few bytes it
 # has. After a small one the next may gather for a moment, which no client notices.
 _SMALL_STEP = 256 * 1024
@@ -27,6 +30,10 @@ _GATHER_SECONDS = 0.004
 
 class Progress(Protocol):
     """Who is told how far it is."""
+
+    def comes_from(self, source: Literal["fill", "peer"]) -> None:
+        """Who gives the bytes that come next."""
+        ...
 
     def opened(self, size: int | None, received: int) -> None:
         """Upstream has answered; the blob's size where that is known. Once per download."""
@@ -84,13 +91,13 @@ class Download:
             # It will not give a part: take the whole, and skip what is here.
             self._ranges = False
             return
-        if not self._is_open and isinstance(error, UpstreamLimited | UpstreamTimeout | Denied):
+        if not self._is_open and isinstance(error, _NO_USE_TO_WAIT):
             raise error
         retry = self._retry if self._is_open else self._retry.at_most(_ATTEMPTS_TO_OPEN)
         seconds = retry.delay(failures, random.random())  # noqa: S311  # jitter is no secret
         if seconds is None:
             raise error
-        if isinstance(error, UpstreamLimited) and error.retry_after is not None:
+        if isinstance(error, UpstreamLimited | UpstreamResting) and error.retry_after is not None:
             seconds = max(seconds, error.retry_after)
         await self._clock.sleep(seconds)
 
@@ -104,6 +111,7 @@ class Download:
             origin.repository, origin.digest, start, self._size
         ) as stream:
             self._learn(stream)
+            self._progress.comes_from(stream.source)
             if self._size is not None:
                 await ingest.reserve(self._size)
             self._open()

@@ -8,8 +8,9 @@ follow it; and when its writer dies, the next one takes over from the bytes on d
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from cacheproxy.domain.errors import (
     CacheproxyError,
@@ -17,7 +18,7 @@ from cacheproxy.domain.errors import (
     StorageError,
     UpstreamUnavailable,
 )
-from cacheproxy.domain.events import FillEnded, FillStarted, Unexpected
+from cacheproxy.domain.events import FillEnded, FillStarted, Source, Unexpected
 from cacheproxy.domain.fill_state import FillState, Phase
 from cacheproxy.ports import BlobStore, Clock, Ingest, Observer, Readable
 from cacheproxy.pullthrough.download import Download
@@ -62,11 +63,31 @@ class Fill:
         self._reader: Callable[[], Readable] | None = None
         self._confirmed = origin.linked
         self._size = origin.size
+        self._has_asked = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._led_since: float | None = None
+        self._were_here = 0
+        self._from_replicas = 0
         self._attended_by = 0
+        self._source: Source = "fill"
         self._abandon: asyncio.TimerHandle | None = None
+
+    @property
+    def source(self) -> Source:
+        """Whether its bytes come from upstream, or from another replica."""
+        return self._source
+
+    @property
+    def followers(self) -> int:
+        """How many wait for it, or follow it."""
+        return self._attended_by
+
+    @property
+    def seconds(self) -> float | None:
+        """Since this process began to fetch it; None where another one does."""
+        began = self._led_since
+        return None if began is None else self._context.clock.monotonic() - began
 
     @property
     def state(self) -> FillState:
@@ -126,6 +147,50 @@ class Fill:
         self._raise_if_failed()
         return self._state.size
 
+    async def leads(self, offset: int, within: float) -> None:
+        """Wait until it has more than what is before `offset`, or upstream itself gives it.
+
+        Another replica that has so much may then read from it: nothing that it waits for can
+        have to come from there.
+
+        Raises:
+            CacheproxyError: it could not be had.
+            TimeoutError: that takes longer than `within` seconds, from when it was begun.
+        """
+        await self.open()
+        async with asyncio.timeout(within):
+            while self._waits_at(offset):
+                await self._changed.wait()
+        self._raise_if_failed()
+
+    def _waits_at(self, offset: int) -> bool:
+        """Whether what is behind `offset` can only come from another replica."""
+        state = self._state
+        return self._source == "peer" and state.readable <= offset and not state.over
+
+    def is_beyond(self, offset: int) -> bool:
+        """Whether it has more, by now, than what is before `offset`."""
+        return self._state.readable > offset or self._state.is_verified
+
+    async def landed(self) -> None:
+        """Wait until the blob is in the store.
+
+        Raises:
+            CacheproxyError: it could not be had, or not be kept.
+        """
+        while self._state.phase not in (Phase.COMMITTED, Phase.FAILED):
+            await self._changed.wait()
+        self._raise_if_failed()
+
+    @property
+    def gained(self) -> tuple[int, int]:
+        """Bytes that came from upstream, and from other replicas, since it began.
+
+        What another worker fetches meanwhile counts as upstream's.
+        """
+        new = max(0, self._state.received - self._were_here)
+        return new - self._from_replicas, self._from_replicas
+
     def reader(self) -> Readable | None:
         """The growing file; None once it is over, and can be had from the store.
 
@@ -177,13 +242,15 @@ class Fill:
             registry, digest = self.origin.repository.registry, self.origin.digest
             reason = None if self._error is None else str(self._error)
             seconds = self._context.clock.monotonic() - self._led_since
-            event = FillEnded(registry, digest, reason, self._state.received, seconds)
-            self._context.observer.observe(event)
+            self._context.observer.observe(
+                FillEnded(registry, digest, reason, self._state.received, seconds, self._source)
+            )
 
     async def _lead(self, ingest: Ingest) -> None:
-        stored = self._context.store.open(self.origin.digest)
+        stored = await self._context.store.prove(self.origin.digest, self.origin.size)
         if stored is not None:
-            # It landed between the look that missed it and the lock that we hold now.
+            # It landed between the look that missed it and the lock that we hold now; or it
+            # was here, and nobody could say that it still was what it had been.
             stored.close()
             await self._confirm()
             self._land(stored.size)
@@ -214,10 +281,11 @@ class Fill:
             return
         try:
             await self._confirm()
+            await self._ask_size()
             self._reader = growing.reader
             for _ in range(_LOOKS_PER_TRY):
                 if growing.is_gone():
-                    self._ended_elsewhere()
+                    await self._ended_elsewhere()
                     return
                 self._seen(growing.received())
                 await self._context.clock.sleep(_WATCH_SECONDS)
@@ -227,9 +295,22 @@ class Fill:
     async def _confirm(self) -> None:
         """Others fetch these bytes, for a repository of theirs: are they in ours too?"""
         if not self._confirmed:
-            size = await self.origin.confirm()
-            self._size = size if self._size is None else self._size
+            await self._ask_upstream()
             self._confirmed = True
+
+    async def _ask_size(self) -> None:
+        """How long it is, where no manifest has said it: clients want to know before its end.
+
+        Who fetches it has heard it from upstream, and does not keep what nothing has verified.
+        """
+        if self._size is None and not self._has_asked:
+            with suppress(CacheproxyError):
+                await self._ask_upstream()
+
+    async def _ask_upstream(self) -> None:
+        self._has_asked = True
+        size = await self.origin.confirm()
+        self._size = size if self._size is None else self._size
 
     def _seen(self, received: int) -> None:
         if self._state.phase is Phase.OPENING and received:
@@ -237,8 +318,8 @@ class Fill:
         if received > self._state.received:
             self.grown(received)
 
-    def _ended_elsewhere(self) -> None:
-        stored = self._context.store.open(self.origin.digest)
+    async def _ended_elsewhere(self) -> None:
+        stored = await self._context.store.prove(self.origin.digest)
         if stored is not None:
             stored.close()
             self._land(stored.size)
@@ -249,15 +330,22 @@ class Fill:
     def _land(self, size: int) -> None:
         """It is in the store."""
         if self._state.phase is Phase.OPENING:
+            self._were_here = size
             self._state = self._state.opened(size)
         self._state = self._state.grown(size).verified()
         self._move(self._state.committed())
 
     # -- what the download reports (`Progress`) -------------------------------------------
 
+    def comes_from(self, source: Literal["fill", "peer"]) -> None:
+        """Who gives the bytes that come next."""
+        self._source = source
+        self._move(self._state)
+
     def opened(self, size: int | None, received: int) -> None:
         """Upstream has answered. Not the first time where a dead writer's work is taken over."""
         if self._state.phase is Phase.OPENING:
+            self._were_here = received
             self._move(self._state.opened(size, received))
         else:
             self._move(self._state.grown(received))
@@ -268,6 +356,8 @@ class Fill:
 
     def grown(self, received: int) -> None:
         """Let followers read on."""
+        if self._source == "peer":
+            self._from_replicas += received - self._state.received
         self._move(self._state.grown(received))
 
     def _move(self, state: FillState) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from cacheproxy.domain import media_types
 from cacheproxy.domain.cache_status import CacheStatus
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, ManifestUnknown
+from cacheproxy.domain.errors import CacheproxyError, ManifestUnknown, UpstreamTimeout
 from cacheproxy.domain.freshness import Freshness, TagRecord, judge, survives, ttl
 from cacheproxy.domain.operation import ListReferrers, ListTags
 from cacheproxy.domain.records import Listing
@@ -18,10 +18,11 @@ from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import ListingAnswer
 from cacheproxy.pullthrough.fill import FillContext
-from cacheproxy.pullthrough.manifests import Manifests, as_error
+from cacheproxy.pullthrough.manifests import Manifests
 from cacheproxy.pullthrough.remote import Remote
 
-Fetch = Callable[[], Coroutine[Any, Any, Listing]]
+Fetch = Callable[[Listing | None], Coroutine[Any, Any, Listing]]
+"""Asks upstream for a page, when there is one already or (None) none."""
 
 # For the freshness rules a page is what a tag is: something that upstream said at a time.
 _SOME_DIGEST = Digest.of(b"")
@@ -46,7 +47,7 @@ class Listings:
             NotFound, Denied, UpstreamError: it could not be had, and none is kept.
         """
 
-        async def fetch() -> Listing:
+        async def fetch(_: Listing | None) -> Listing:
             return await remote.upstream.list_tags(remote.repository, asked.query)
 
         return await self._page(remote, f"tags {asked.repository} {asked.query}", fetch)
@@ -58,11 +59,16 @@ class Listings:
             Denied, UpstreamError: it could not be had, and none is kept.
         """
 
-        async def fetch() -> Listing:
+        async def fetch(kept: Listing | None) -> Listing:
             page = await remote.upstream.list_referrers(
                 remote.repository, asked.digest, asked.query
             )
-            return page or await self._fallback(remote, asked)
+            page = page or await self._fallback(remote, asked)
+            if page is None and kept is not None and _has_some(kept):
+                gone = ManifestUnknown("upstream has no list of these referrers any more")
+                if survives(_as_tag(kept), remote.tags, self._clock.now(), gone):
+                    raise gone
+            return page or self._listing([], asked.artifact_type)
 
         key = f"referrers {asked.repository} {asked.digest} {asked.query}"
         return await self._page(remote, key, fetch)
@@ -75,15 +81,15 @@ class Listings:
             return ListingAnswer(kept, CacheStatus("hit", ttl=left), "store")
 
         async def keep() -> Listing:
-            listing = await fetch()
+            listing = await fetch(kept)
             await self._metadata.put_listing(key, listing)
             return listing
 
         try:
-            async with asyncio.timeout(self._patience if kept is not None else None):
+            async with asyncio.timeout(self._patience_for(remote, kept)):
                 listing, joined = await self._fetching.join(key, keep)
         except (CacheproxyError, TimeoutError) as problem:
-            error = as_error(problem)
+            error = _as_error(problem)
             now = self._clock.now()
             if kept is None or not survives(_as_tag(kept), remote.tags, now, error):
                 raise error from problem.__cause__
@@ -92,8 +98,16 @@ class Listings:
         status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
         return ListingAnswer(listing, status, "upstream")
 
-    async def _fallback(self, remote: Remote, asked: ListReferrers) -> Listing:
-        """What the referrers tag schema says (distribution spec), in the API's form.
+    def _patience_for(self, remote: Remote, kept: Listing | None) -> float | None:
+        """How long to wait where a page is kept that may stand in: what is asked goes on."""
+        late, now = _as_error(TimeoutError()), self._clock.now()
+        if kept is None or not survives(_as_tag(kept), remote.tags, now, late):
+            return None
+        # While upstream lets all who ask it wait in vain, nobody does who need not.
+        return 0.0 if remote.upstream.is_silent else min(remote.tags.patience, self._patience)
+
+    async def _fallback(self, remote: Remote, asked: ListReferrers) -> Listing | None:
+        """What the referrers tag schema says (distribution spec), in the API's form; if anything.
 
         A 404 would be honest about upstream's API, but clients that get an empty list from a
         proxy do not look at the fallback tag themselves: signatures would vanish.
@@ -102,7 +116,7 @@ class Listings:
         try:
             answer = await self._manifests.by_tag(remote, tag, head=False)
         except ManifestUnknown:
-            return self._listing([], asked.artifact_type)
+            return None
         found = json.loads(answer.body or b"{}").get("manifests") or []
         return self._listing([one for one in found if isinstance(one, dict)], asked.artifact_type)
 
@@ -116,6 +130,22 @@ class Listings:
         filters = None if artifact_type is None else "artifactType"
         body = json.dumps(index, separators=(",", ":")).encode()
         return Listing(body, media_types.OCI_INDEX, None, filters, self._clock.now())
+
+
+def _has_some(referrers: Listing) -> bool:
+    """Whether a page has any: an empty one is no loss where upstream has none."""
+    try:
+        page = json.loads(referrers.body)
+    except ValueError:
+        return False
+    return isinstance(page, dict) and bool(page.get("manifests"))
+
+
+def _as_error(problem: CacheproxyError | TimeoutError) -> CacheproxyError:
+    """An error of ours; running out of patience is upstream's not having answered."""
+    if isinstance(problem, CacheproxyError):
+        return problem
+    return UpstreamTimeout("upstream has not answered for longer than clients wait")
 
 
 def _as_tag(listing: Listing) -> TagRecord:

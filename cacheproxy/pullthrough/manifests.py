@@ -15,10 +15,20 @@ from cacheproxy.domain.errors import (
     ManifestUnknown,
     NotFound,
     StorageError,
+    UpstreamLimited,
     UpstreamTimeout,
 )
-from cacheproxy.domain.freshness import Freshness, TagRecord, judge, survives, ttl
+from cacheproxy.domain.events import Source
+from cacheproxy.domain.freshness import (
+    Freshness,
+    TagRecord,
+    is_unreachable,
+    judge,
+    survives,
+    ttl,
+)
 from cacheproxy.domain.manifest import Manifest
+from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Reference, Repository, Tag
 from cacheproxy.inprocess.flights import Flights
@@ -27,6 +37,9 @@ from cacheproxy.ports import ManifestHead, Metadata
 from cacheproxy.pullthrough.answers import ManifestAnswer
 from cacheproxy.pullthrough.fill import FillContext
 from cacheproxy.pullthrough.remote import Remote
+
+# What is fetched once for all who want it.
+_Fetch = tuple[Repository, Reference, Spend]
 
 
 class Manifests:
@@ -38,17 +51,19 @@ class Manifests:
         self._clock = context.clock
         self._patience = context.patience
         self._tasks = tasks
-        self._fetching: Flights[tuple[Repository, Reference], Manifest] = Flights(tasks, "manifest")
+        self._fetching: Flights[_Fetch, tuple[Manifest, Source]] = Flights(tasks, "manifest")
         self._asking: Flights[tuple[Repository, Reference], ManifestHead] = Flights(tasks, "head")
         self._behind: Flights[tuple[Repository, Tag], None] = Flights(tasks, "revalidate")
 
-    async def by_digest(self, remote: Remote, digest: Digest) -> ManifestAnswer:
+    async def by_digest(
+        self, remote: Remote, digest: Digest, spend: Spend = "fetch"
+    ) -> ManifestAnswer:
         """A manifest by digest: what is here is served without a word to upstream.
 
         Raises:
             NotFound, Denied, UpstreamError, ContentInvalid: it could not be had.
         """
-        return await self._named(remote, digest, HIT)
+        return await self._named(remote, digest, HIT, spend)
 
     async def by_tag(self, remote: Remote, tag: Tag, *, head: bool) -> ManifestAnswer:
         """A manifest by tag: fresh, or as upstream now has it, or stale if upstream fails.
@@ -75,15 +90,47 @@ class Manifests:
         self._revalidate_behind(remote, tag, record)
         return await self._named(remote, record.digest, CacheStatus("stale", ttl=left))
 
-    async def _named(self, remote: Remote, digest: Digest, status: CacheStatus) -> ManifestAnswer:
+    async def latest(
+        self, remote: Remote, tag: Tag, within: float, spend: Spend
+    ) -> tuple[ManifestAnswer, Digest | None]:
+        """A manifest by tag as upstream has it now, and what the tag named before.
+
+        However fresh what is known is, and never what is stale: nobody waits who would rather
+        have that.
+
+        Args:
+            remote: the repository.
+            tag: in it.
+            within: upstream is not asked if it has said so many seconds ago, or less.
+            spend: what a pull counts as, should it cost one.
+
+        Raises:
+            NotFound, Denied, UpstreamError, ContentInvalid: it could not be had.
+        """
+        record = await self._metadata.tag(remote.repository, tag)
+        known = None if record is None else record.digest
+        if record is not None and 0 <= self._clock.now() - record.checked_at < within:
+            if known is not None:
+                return await self._named(remote, known, HIT, spend), known
+            raise ManifestUnknown(f"upstream had no {remote.repository}:{tag} a moment ago")
+        try:
+            return await self._asked(remote, tag, record, head=False, spend=spend), known
+        except NotFound as error:
+            if not survives(record, remote.tags, self._clock.now(), error):
+                await self._forget(remote.repository, tag)
+            raise
+
+    async def _named(
+        self, remote: Remote, digest: Digest, status: CacheStatus, spend: Spend = "fetch"
+    ) -> ManifestAnswer:
         """A manifest that upstream holds for all we know; `status` is said if it is here."""
         body = await self._store.document(digest)
         if body is None:
-            return await self._fetched(remote, digest)
+            return await self._fetched(remote, digest, spend)
         link = await self._metadata.link(remote.repository, digest)
         if link is None:
             # The bytes are here, by way of another repository. Is it in this one?
-            await self._ask(remote, digest)
+            await self._ask(remote, digest, None)
             link = Link()
         if not link.is_read:
             # So it is here by another repository's pull, and what it refers to is linked to
@@ -99,48 +146,120 @@ class Manifests:
     async def _revalidated(
         self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
     ) -> ManifestAnswer:
+        """By upstream's word, or by what is here if that does not come in time.
+
+        Who has something to fall back on does not wait for all of it, since clients do not
+        either; and not at all while upstream lets all who ask it wait in vain.
+        """
+        if not remote.upstream.is_silent:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_for(remote, record)):
+                    return await self._answered(remote, tag, record, head=head)
+        spare = None if record is None else await self._spare(remote, record)
+        if record is None or spare is None:
+            # There is nothing to fall back on; what is under way is joined.
+            return await self._answered(remote, tag, record, head=head)
+        self._revalidate_behind(remote, tag, record)
+        return spare
+
+    def _patience_for(self, remote: Remote, record: TagRecord | None) -> float | None:
+        if record is None or record.digest is None:
+            return None
+        return min(remote.tags.patience, self._patience)
+
+    async def _spare(self, remote: Remote, record: TagRecord) -> ManifestAnswer | None:
+        """What may be served without upstream's word, if there is anything."""
+        error = UpstreamTimeout("upstream has not answered for longer than clients wait")
+        if not survives(record, remote.tags, self._clock.now(), error):
+            return None
         try:
-            # What is asked goes on; but who has something to fall back on does not wait for
-            # all of it, since clients do not either.
-            async with asyncio.timeout(self._patience if record is not None else None):
-                return await self._asked(remote, tag, record, head=head)
-        except (CacheproxyError, TimeoutError) as problem:
-            error = as_error(problem)
+            return await self._stale(remote, record, error)
+        except UpstreamTimeout:
+            return None  # not all of it is here
+
+    async def _answered(
+        self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
+    ) -> ManifestAnswer:
+        """By upstream's word, or by what is here if that is an error which it may outlive."""
+        try:
+            return await self._asked(remote, tag, record, head=head)
+        except CacheproxyError as error:
             now = self._clock.now()
             if record is not None and survives(record, remote.tags, now, error):
                 return await self._stale(remote, record, error)
             if isinstance(error, NotFound):
-                missing = TagRecord(None, now)
-                await self._metadata.put_tag(remote.repository, tag, missing)
-            raise error from problem.__cause__
+                await self._forget(remote.repository, tag)
+            raise
+
+    async def _forget(self, repository: Repository, tag: Tag) -> None:
+        """Upstream has no such tag, by its word of now."""
+        await self._metadata.put_tag(repository, tag, TagRecord(None, self._clock.now()))
 
     async def _stale(
         self, remote: Remote, record: TagRecord, error: CacheproxyError
     ) -> ManifestAnswer:
-        """What is here, although upstream could not say that it still holds; or the error."""
+        """What is here, although upstream could not say that it still holds; or the error.
+
+        If nothing can be had of upstream, what it refers to must be here too: a client that
+        gets an error for the manifest asks elsewhere, one that gets it for a layer fails.
+        """
         digest = record.digest
         body = None if digest is None else await self._store.document(digest)
         link = None if digest is None else await self._metadata.link(remote.repository, digest)
         if digest is None or body is None or link is None:
             raise error
+        if is_unreachable(error) and not await self._is_whole(body):
+            raise error
         left = ttl(record, remote.tags, self._clock.now())
         status = CacheStatus("stale", ttl=left, detail=_detail(error))
         return _stored(body, link, digest, status)
 
+    async def _is_whole(self, body: bytes) -> bool:
+        """Whether all that a manifest refers to is here; of an index, one of its images.
+
+        Which of them the client wants, only the client knows.
+        """
+        try:
+            manifest = manifests.parse(body, None)
+        except ManifestInvalid:
+            return False
+        if manifest.media_type not in media_types.INDEXES or not manifest.children:
+            # Foreign layers come from elsewhere, here or not.
+            ours = (child for child in manifest.children if not child.has_urls)
+            return all(self._store.has(child.digest) for child in ours)
+        for child in manifest.children:
+            inner = (
+                await self._store.document(child.digest) if self._store.has(child.digest) else None
+            )
+            if inner is not None and await self._is_whole(inner):
+                return True
+        return False
+
     async def _asked(
-        self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
+        self,
+        remote: Remote,
+        tag: Tag,
+        record: TagRecord | None,
+        *,
+        head: bool,
+        spend: Spend = "fetch",
     ) -> ManifestAnswer:
         """By upstream's word of now: at best for the price of a HEAD."""
         known = None if record is None else record.digest
         if not head and known is None:
-            return await self._fetched(remote, tag)
-        now = await self._ask(remote, tag)
+            return await self._fetched(remote, tag, spend)
+        now = await self._ask(remote, tag, known)
         left = remote.tags.fresh_for
         status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
         if now.digest is None:
-            return await self._fetched(remote, tag)
+            return await self._fetched(remote, tag, spend)
+        if head and await self._is_kept_for_others(remote, record, now.digest):
+            # Who is told of a new manifest fetches it next.
+            raise UpstreamLimited("upstream grants no pull for what is here in an older state")
         if not head or now.size is None or now.media_type not in _MANIFEST_TYPES:
-            answer = await self._named(remote, now.digest, status)
+            if await self._is_spare(remote, record):
+                spend = "refresh"
+            answer = await self._named(remote, now.digest, status, spend)
             if now.digest != known:
                 # Only now that it is here: until then what was known is worth more.
                 await self._remember(remote.repository, tag, now.digest)
@@ -150,16 +269,43 @@ class Manifests:
             status = CacheStatus("miss", ttl=left, forward_status=200)
         return ManifestAnswer(now.digest, now.media_type, now.size, None, status, "none")
 
+    async def _is_spare(self, remote: Remote, record: TagRecord | None) -> bool:
+        """Whether something older is here that can be served, should a pull not be granted."""
+        error = UpstreamLimited("")
+        if record is None or not survives(record, remote.tags, self._clock.now(), error):
+            return False
+        try:
+            await self._stale(remote, record, error)
+        except UpstreamLimited:
+            return False
+        return True
+
+    async def _is_kept_for_others(
+        self, remote: Remote, record: TagRecord | None, new: Digest
+    ) -> bool:
+        """Whether a new manifest would cost a pull that is worth more elsewhere."""
+        if remote.upstream.may_refresh or self._store.has(new):
+            return False
+        return await self._is_spare(remote, record)
+
     def _revalidate_behind(self, remote: Remote, tag: Tag, record: TagRecord) -> None:
         """Ask upstream while the client already has its answer; a failure changes nothing."""
 
         async def revalidate() -> None:
-            await self._revalidated(remote, tag, record, head=False)
+            await self._answered(remote, tag, record, head=False)
 
         self._behind.launch((remote.repository, tag), revalidate)
 
-    async def _ask(self, remote: Remote, reference: Reference) -> ManifestHead:
-        """A HEAD, once for all who want it; what it confirms is remembered."""
+    async def _ask(
+        self, remote: Remote, reference: Reference, known: Digest | None
+    ) -> ManifestHead:
+        """A HEAD, once for all who want it; what it confirms is remembered.
+
+        Args:
+            remote: the repository.
+            reference: in it.
+            known: what a tag has named until now; None: nobody knows, so nothing is confirmed.
+        """
 
         async def ask() -> ManifestHead:
             head = await remote.upstream.head_manifest(remote.repository, reference)
@@ -168,19 +314,23 @@ class Manifests:
                 media_type = head.media_type if head.media_type in _MANIFEST_TYPES else None
                 link = Link(media_type=media_type)
                 await self._metadata.add_links(remote.repository, {digest: link})
-            if isinstance(reference, Tag) and digest is not None:
-                known = await self._metadata.tag(remote.repository, reference)
-                if known is not None and known.digest == digest:
+            if isinstance(reference, Tag) and digest is not None and known is not None:
+                record = await self._metadata.tag(remote.repository, reference)
+                if record is not None and record.digest == digest:
                     await self._remember(remote.repository, reference, digest)
             return head
 
         head, _ = await self._asking.join((remote.repository, reference), ask)
         return head
 
-    async def _fetched(self, remote: Remote, reference: Reference) -> ManifestAnswer:
+    async def _fetched(
+        self, remote: Remote, reference: Reference, spend: Spend = "fetch"
+    ) -> ManifestAnswer:
         """A GET, once for all who want it."""
-        key = (remote.repository, reference)
-        manifest, joined = await self._fetching.join(key, lambda: self._fetch(remote, reference))
+        key = (remote.repository, reference, spend)
+        (manifest, source), joined = await self._fetching.join(
+            key, lambda: self._fetch(remote, reference, spend)
+        )
         status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
         return ManifestAnswer(
             manifest.digest,
@@ -188,11 +338,13 @@ class Manifests:
             len(manifest.body),
             manifest.body,
             status,
-            "upstream",
+            source,
         )
 
-    async def _fetch(self, remote: Remote, reference: Reference) -> Manifest:
-        sent = await remote.upstream.get_manifest(remote.repository, reference)
+    async def _fetch(
+        self, remote: Remote, reference: Reference, spend: Spend
+    ) -> tuple[Manifest, Source]:
+        sent = await remote.upstream.get_manifest(remote.repository, reference, spend)
         asked = reference if isinstance(reference, Digest) else None
         if asked is not None and not asked.names(sent.body):
             raise DigestMismatch(f"upstream sent a manifest that is not {asked}")
@@ -200,7 +352,7 @@ class Manifests:
         await self._keep(remote.repository, manifest)
         if not isinstance(reference, Digest):
             await self._remember(remote.repository, reference, manifest.digest)
-        return manifest
+        return manifest, "peer" if sent.is_from_peer else "upstream"
 
     async def _remember(self, repository: Repository, tag: Tag, digest: Digest) -> None:
         """What a tag names now, by upstream's word."""
@@ -220,13 +372,6 @@ class Manifests:
         links = {child.digest: _link_to(child) for child in manifest.children}
         links[manifest.digest] = Link(len(manifest.body), manifest.media_type, is_read=True)
         await self._metadata.add_links(repository, links)
-
-
-def as_error(problem: CacheproxyError | TimeoutError) -> CacheproxyError:
-    """An error of ours; running out of patience is upstream's not having answered."""
-    if isinstance(problem, CacheproxyError):
-        return problem
-    return UpstreamTimeout("upstream has not answered for longer than clients wait")
 
 
 def _detail(error: CacheproxyError) -> str:

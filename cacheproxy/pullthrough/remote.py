@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cacheproxy.domain.freshness import TagPolicy
+from cacheproxy.domain.freshness import TagPolicy, TagRules
 from cacheproxy.domain.reference import Repository
 from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.ports import Upstream
@@ -19,8 +19,13 @@ class Registry:
     """
 
     upstream: Upstream
-    tags: TagPolicy
+    tags: TagRules
     retry: RetryPolicy
+
+    def remote(self, repository: Repository, tag: str = "") -> "Remote":
+        """A repository of it, treated as a tag's rules say."""
+        policy = self.tags.of(repository.name, tag) if tag else self.tags.default
+        return Remote(self.upstream, policy, self.retry, repository)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,21 @@ from cacheproxy.settings.loading import load
 from cacheproxy.settings.model import (
     AdminSettings,
     CacheSettings,
-    ClientCertificateSettings,
-    CredentialsSettings,
     LoggingSettings,
     MetadataSettings,
     ServerSettings,
     Settings,
-    TagSettings,
     TlsSettings,
-    UpstreamSettings,
 )
 from cacheproxy.settings.problems import Problem, SettingsError
 from cacheproxy.settings.secret import Secret
 from cacheproxy.settings.sizes import Bytes, Share, Size
+from cacheproxy.settings.upstream_model import (
+    ClientCertificateSettings,
+    CredentialsSettings,
+    TagSettings,
+    UpstreamSettings,
+)
 
 __all__ = [
     "CONFIG_VARIABLE",

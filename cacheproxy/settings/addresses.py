@@ -16,6 +16,8 @@ _HOST_AND_PORT = re.compile(rf"({_HOST.pattern})(?::([0-9]{{1,5}}))?")
 _LISTEN = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 _NUMERIC = re.compile(r"[0-9.]+")
 _HOST_LIMIT = 255
+# Of a registry's URL. Without percent signs and dots alone, it is sent as it is written.
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +85,33 @@ def parse_host(text: str) -> str:
     return host
 
 
-def parse_registry_url(text: str) -> str:
-    """Read the URL of a registry: scheme, host, port, nothing more.
+def parse_origin(text: str) -> str:
+    """Read the URL of a server: scheme, host, port, nothing more.
 
     Raises:
         ValueError: it is none; the message never repeats what may be a password.
     """
     parts = _split(text)
-    if "@" in parts.netloc:
-        raise ValueError("must not contain a user or password; put them under credentials")
+    _check_bare(parts)
     if parts.path not in ("", "/"):
         raise ValueError(f"must not have a path ({quoted(parts.path)}); /v2/ is added to it")
     return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def parse_registry_url(text: str) -> str:
+    """Read the URL of a registry: scheme, host, port, and what its API has before `/v2/`.
+
+    Raises:
+        ValueError: it is none; the message never repeats what may be a password.
+    """
+    parts = _split(text)
+    _check_bare(parts)
+    path = parts.path.rstrip("/")
+    if path.endswith("/v2"):
+        raise ValueError("must end before /v2/, which is added to it")
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"must not have the path {quoted(parts.path)}; write it plainly")
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
 
 
 def parse_proxy_url(text: str) -> str:
@@ -112,6 +129,11 @@ def parse_proxy_url(text: str) -> str:
 def mask_password(url: str) -> str:
     """The URL with its password, if it has one, replaced."""
     return re.sub(r"(://[^/@:]*):[^/]*@", rf"\1:{HIDDEN}@", url)
+
+
+def _check_bare(parts: SplitResult) -> None:
+    if "@" in parts.netloc:
+        raise ValueError("must not contain a user or password; put them under credentials")
 
 
 def _split(text: str) -> SplitResult:

@@ -19,10 +19,17 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value as it was written, before any reading of it as a number, date or boolean."""
+    """One value as it was written, before any reading of it as a number, date or boolean.
+
+    Attributes:
+        text: of the value.
+        quoted: which makes it a text, whatever it looks like.
+        file: that it was read from, if that is another one than the configuration.
+    """
 
     text: str
     quoted: bool = False
+    file: Path | None = None
 
 
 Tree = Scalar | None | list["Tree"] | dict[str, "Tree"]
@@ -80,12 +87,23 @@ class Draft:
         else:
             self.report_at(place, location, message)
 
-    def section(self, *location: str) -> dict[str, Tree] | None:
+    def section(self, *location: str | int) -> dict[str, Tree] | None:
         """The section at a location; None when there is none, or something else is there."""
+        node = self.at(*location)
+        return node if isinstance(node, dict) else None
+
+    def at(self, *location: str | int) -> Tree:
+        """What is at a location, if anything."""
         node: Tree = self.tree
         for part in location:
-            node = node.get(part) if isinstance(node, dict) else None
-        return node if isinstance(node, dict) else None
+            match node, part:
+                case dict(), str():
+                    node = node.get(part)
+                case list(), int():
+                    node = node[part] if part < len(node) else None
+                case _:
+                    return None
+        return node
 
     def put(self, location: tuple[str, ...], value: Tree, variable: str) -> None:
         """Set a value from a variable, making the sections around it where they are missing."""
@@ -119,6 +137,8 @@ class Draft:
                 return self.variables[around]
             if around in self.keys:
                 return self.keys[around]
+            if isinstance(around[-1], int) and around in self.values:
+                return self.values[around]  # one of a list, which has no key of its own
         return None
 
     def _forget_places(self, location: Location) -> None:

@@ -6,6 +6,7 @@ import yaml
 
 from cacheproxy.settings.model import Settings
 from cacheproxy.settings.schema import Key, keys_of
+from cacheproxy.settings.upstream_model import CredentialsSettings
 
 Plain = None | bool | int | str | list["Plain"] | dict[str, "Plain"]
 
@@ -23,7 +24,18 @@ def effective_values(settings: Settings) -> dict[str, Plain]:
 
 
 def _section(kind: type, section: object) -> dict[str, Plain]:
-    return {name: _value(key, getattr(section, name)) for name, key in keys_of(kind).items()}
+    return {
+        name: _value(key, getattr(section, name))
+        for name, key in keys_of(kind).items()
+        if _is_of(key, section)
+    }
+
+
+def _is_of(key: Key, section: object) -> bool:
+    """Whether a key means anything there: each provider of credentials has its own."""
+    return not isinstance(section, CredentialsSettings) or section.provider in (
+        key.only or {section.provider}
+    )
 
 
 def _value(key: Key, value: object) -> Plain:
@@ -33,6 +45,9 @@ def _value(key: Key, value: object) -> Plain:
         case Mapping() if key.section is not None:
             section = key.section
             return {str(name): _section(section, inner) for name, inner in value.items()}
+        case tuple() if key.section is not None:
+            section = key.section
+            return [_section(section, inner) for inner in value]
         case tuple():
             return [str(item) for item in value]
         case _ if key.section is not None:

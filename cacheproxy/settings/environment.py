@@ -70,6 +70,7 @@ def _check(value: str, owner: str, variable: str) -> None:
 def _apply(
     draft: Draft, location: tuple[str, ...], key: Key | None, variable: str, value: str
 ) -> None:
+    _check_has_place(draft, location)
     is_section = key is None or key.section is not None
     if is_section and value:
         raise _RefusedError(f"is a section; set its keys: ${variable}__…")
@@ -79,6 +80,14 @@ def _apply(
         return
     draft.put(location, _value(key, value), variable)
     _drop_other_spelling(draft, location)
+
+
+def _check_has_place(draft: Draft, location: tuple[str, ...]) -> None:
+    for end in range(1, len(location)):
+        if isinstance(draft.at(*location[:end]), list):
+            raise _RefusedError(
+                f"sets a key of {location[end - 1]}, which is a list in the file; write it there"
+            )
 
 
 def _value(key: Key | None, value: str) -> Tree:
@@ -107,6 +116,8 @@ def _resolve(draft: Draft, variable: str) -> tuple[tuple[str, ...], Key | None]:
         key = _key(section, word)
         if key is None or (rest and key.section is None):
             raise _RefusedError(_suggestion(draft, variable, section, here))
+        if key.listed:
+            raise _RefusedError("sets a list of sections; write that in the file")
         location = (*location, word)
         if rest and key.named:
             name, rest = _upstream(rest, draft.section("upstreams") or {})
@@ -171,6 +182,8 @@ def _known_variables(section: type, prefix: str, draft: Draft) -> Iterable[str]:
             yield name
             if key.from_file:
                 yield f"{name}_FILE"
+        elif key.listed:
+            continue
         elif key.named:
             for upstream in draft.section("upstreams") or ():
                 below = f"{name}__{_underscored(upstream).upper()}__"

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.settings.document import read_document
 from cacheproxy.settings.draft import Draft, Location, Scalar, Tree
 from cacheproxy.settings.environment import overlay
-from cacheproxy.settings.model import Settings
+from cacheproxy.settings.model import MetadataSettings, Settings
 from cacheproxy.settings.problems import nearest
+from cacheproxy.settings.routes import check_schedule
 from cacheproxy.settings.schema import keys_of, section_at, spellings, walk
 from cacheproxy.settings.secret_files import read_secret_files
 from cacheproxy.settings.upstreams import canonical_names, complete, with_well_known_aliases
@@ -41,9 +43,35 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     complete(draft)
     read_secret_files(draft)
     settings = _validated(draft)
+    if settings is not None and settings.cluster is not None:
+        _check_cluster(draft, settings)
+    if settings is not None:
+        _check_sentinels(draft, settings.metadata)
+        check_schedule(draft, settings)
     if settings is None or draft.problems:
         raise draft.error()
     return with_well_known_aliases(settings)
+
+
+def _check_cluster(draft: Draft, settings: Settings) -> None:
+    """Replicas find each other in a Redis."""
+    if isinstance(settings.metadata.url, str):
+        message = "needs a Redis that all replicas use; set metadata.url to it"
+        draft.report(("cluster",), message, at_key=True)
+
+
+def _check_sentinels(draft: Draft, settings: MetadataSettings) -> None:
+    """What is for Sentinels is of use only where there are some, and a user has a password."""
+    username, password = settings.sentinel_username, settings.sentinel_password
+    if isinstance(settings.url, RedisUrl) and settings.url.kind == "sentinel":
+        if username is not None and password is None:
+            message = "is of use with a password only; write sentinel_password beside it"
+            draft.report(("metadata", "sentinel_username"), message, at_key=True)
+        return
+    for name, value in {"sentinel_username": username, "sentinel_password": password}.items():
+        if value is not None:
+            message = "is for Sentinels, and metadata.url is not redis+sentinel://…; remove it"
+            draft.report(("metadata", name), message, at_key=True)
 
 
 @cache
@@ -70,7 +98,7 @@ def _report(draft: Draft, error: "ErrorDetails") -> None:
         case "dataclass_type" | "dict_type":
             draft.report(location, _not_a_section(location))
         case "tuple_type":
-            draft.report(location, _not_a_list(_at(draft.tree, location)))
+            draft.report(location, _not_a_list(draft.at(*location), section_at(location)))
         case _:
             draft.report(location, str(error.get("ctx", {}).get("error", error["msg"])))
 
@@ -98,16 +126,12 @@ def _not_a_section(location: Location) -> str:
     return f"must be a section{_among(section_at(location))}"
 
 
-def _not_a_list(value: Tree) -> str:
+def _not_a_list(value: Tree, section: type | None) -> str:
+    if section is not None:
+        return "must be a list of sections, each of which begins with a dash"
     example = f'["{value.text}"]' if isinstance(value, Scalar) and value.text else "[a, b]"
     return f"must be a list, such as {example}"
 
 
 def _among(section: type | None) -> str:
     return "" if section is None else f"; its keys are {', '.join(keys_of(section))}"
-
-
-def _at(tree: Tree, location: Location) -> Tree:
-    for part in location:
-        tree = tree.get(str(part)) if isinstance(tree, dict) else None
-    return tree

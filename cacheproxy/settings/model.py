@@ -5,66 +5,41 @@ may construct them.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, PlainValidator, with_config
+from pydantic import PlainValidator, with_config
 
 from cacheproxy.domain.budget import PolicyName
+from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.settings import reading
 from cacheproxy.settings.addresses import (
     Address,
-    mask_password,
-    parse_host,
-    parse_proxy_url,
-    parse_registry,
-    parse_registry_url,
 )
-from cacheproxy.settings.durations import (
-    format_duration,
-    parse_duration,
-    parse_positive_duration,
+from cacheproxy.settings.kinds import (
+    SECTION,
+    Duration,
+    FilePath,
+    FromFile,
+    ImageName,
+    ListenAddress,
+    PlatformName,
+    ReferencePattern,
+    Shown,
+    SizeOrShare,
+    Text,
+    Timeout,
 )
 from cacheproxy.settings.secret import Secret
-from cacheproxy.settings.sizes import Bytes, Size, format_bytes, parse_bytes, parse_size
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a value is written in the effective configuration, where `str()` is not it."""
-
-    form: Callable[[Any], str]
-
-
-class FromFile:
-    """The value may be a secret: `KEY_file` names a file that holds it."""
-
-
-class FromKey:
-    """The value is the key of the mapping that the section is in, not one of its own keys."""
-
-
-# A section that is written without any key has all its defaults.
-_SECTION = BeforeValidator(lambda value: {} if value is None else value)
-
-_Text = Annotated[str, PlainValidator(reading.text)]
-_Path = Annotated[Path, PlainValidator(reading.path)]
-_Address = Annotated[Address, PlainValidator(reading.parsed(Address.parse))]
-_Duration = Annotated[float, PlainValidator(reading.parsed(parse_duration)), Shown(format_duration)]
-_Timeout = Annotated[
-    float, PlainValidator(reading.parsed(parse_positive_duration)), Shown(format_duration)
-]
-_Size = Annotated[Size, PlainValidator(reading.parsed(parse_size))]
-_Registry = Annotated[str, PlainValidator(reading.parsed(parse_registry))]
-_Host = Annotated[str, PlainValidator(reading.parsed(parse_host))]
-_Reference = Annotated[str, PlainValidator(reading.reference_pattern)]
-_Pattern = Annotated[str, PlainValidator(reading.pattern)]
+from cacheproxy.settings.sizes import Bytes, format_bytes, parse_bytes
+from cacheproxy.settings.upstream_model import UpstreamSettings
 
 # The cluster's nodes are the clients, hence every interface; operators are on this host.
 _PULL = Address("0.0.0.0", 5000)  # noqa: S104
 _ADMIN = Address("127.0.0.1", 5001)
+_PEERS = Address("0.0.0.0", 5002)  # noqa: S104
 _MAX_SIZE = Bytes(50 * 1024**3)
 _MIN_FREE = Bytes(1024**3)
 
@@ -80,9 +55,9 @@ class TlsSettings:
         client_ca: when given, clients must show a certificate that it signed.
     """
 
-    certificate: _Path
-    key: _Path
-    client_ca: _Path | None = None
+    certificate: FilePath
+    key: FilePath
+    client_ca: FilePath | None = None
 
 
 @with_config(extra="forbid")
@@ -94,7 +69,8 @@ class ServerSettings:
         listen: the address.
         workers: processes that share the port and the volume.
         tls: None serves plain HTTP.
-        drain_timeout: how long requests may go on after SIGTERM.
+        drain_delay: how long the port stays open after SIGTERM, when readiness has ended.
+        drain_timeout: how long requests may go on after that.
         header_timeout: how long a client may take to send a request's headers, and how long
             a connection may idle between requests.
         write_timeout: a client that takes no byte for so long is cut.
@@ -103,14 +79,15 @@ class ServerSettings:
         max_header_size: of a request's line and headers, in bytes.
     """
 
-    listen: _Address = _PULL
+    listen: ListenAddress = _PULL
     workers: Annotated[int, PlainValidator(reading.workers(os.cpu_count))] = 1
     tls: TlsSettings | None = None
-    drain_timeout: _Duration = 30.0
-    header_timeout: _Timeout = 30.0
-    write_timeout: _Timeout = 60.0
-    response_timeout: _Timeout = 25.0
-    silence_timeout: _Timeout = 120.0
+    drain_delay: Duration = 0.0
+    drain_timeout: Duration = 30.0
+    header_timeout: Timeout = 30.0
+    write_timeout: Timeout = 60.0
+    response_timeout: Timeout = 25.0
+    silence_timeout: Timeout = 120.0
     max_header_size: Annotated[
         int, PlainValidator(reading.header_size(parse_bytes)), Shown(format_bytes)
     ] = 32 * 1024
@@ -123,9 +100,17 @@ class AdminSettings:
 
     Attributes:
         listen: the address.
+        token: that the API and the page ask for; None: one is made, in `cache.directory`.
+        public: reading needs no token.
+        webhook_token: that whoever tells of a push shows; None: nobody may.
+        currency: of all prices.
     """
 
-    listen: _Address = _ADMIN
+    listen: ListenAddress = _ADMIN
+    token: Annotated[Secret, PlainValidator(reading.secret), FromFile()] | None = None
+    public: Annotated[bool, PlainValidator(reading.flag)] = False
+    webhook_token: Annotated[Secret, PlainValidator(reading.secret), FromFile()] | None = None
+    currency: Text = "USD"
 
 
 @with_config(extra="forbid")
@@ -143,22 +128,34 @@ class CacheSettings:
         policy: what goes first when room is needed.
         idle_for: what nobody asked for in so long goes; None keeps it.
         pins: patterns of references, such as docker.io/library/pause:*, that never go.
+        scrub_every: all that is stored is read again once in so long, in the background; None:
+            never.
+        scrub_rate: bytes per second that this reads at most.
         relay_ahead: a closed range that starts more than this ahead of the download is fetched
             from upstream beside it; in bytes.
+        access_log: what was served is recorded for `cacheproxy plan`, in at most so many
+            bytes; 0 records nothing.
     """
 
-    directory: _Path = Path("var/cacheproxy")
-    max_size: _Size = _MAX_SIZE
-    min_free: _Size = _MIN_FREE
-    keep_partial: _Duration = 86400.0
-    abandon_after: _Duration | None = None
+    directory: FilePath = Path("var/cacheproxy")
+    max_size: SizeOrShare = _MAX_SIZE
+    min_free: SizeOrShare = _MIN_FREE
+    keep_partial: Duration = 86400.0
+    abandon_after: Duration | None = None
     policy: Annotated[PolicyName, PlainValidator(reading.choice(*get_args(PolicyName)))] = (
         "lfu-decay"
     )
-    idle_for: _Timeout | None = None
-    pins: tuple[_Reference, ...] = ()
+    idle_for: Timeout | None = None
+    pins: tuple[ReferencePattern, ...] = ()
+    scrub_every: Timeout | None = 30 * 86400.0
+    scrub_rate: Annotated[int, PlainValidator(reading.parsed(parse_bytes)), Shown(format_bytes)] = (
+        20 * 1024**2
+    )
     relay_ahead: Annotated[
         int, PlainValidator(reading.parsed(parse_bytes)), Shown(format_bytes)
+    ] = 64 * 1024**2
+    access_log: Annotated[
+        int, PlainValidator(reading.log_size(parse_bytes)), Shown(format_bytes)
     ] = 64 * 1024**2
 
 
@@ -168,113 +165,75 @@ class MetadataSettings:
     """Where tags and the links from repositories to digests are kept.
 
     Attributes:
-        url: `embedded:` (below `cache.directory`), or `memory:` (for tests).
+        url: `embedded:` (below `cache.directory`), `memory:` (for tests), or a Redis that
+            replicas share.
+        password: of that Redis, if it is not in its URL.
+        sentinel_username: of an ACL user of its Sentinels; None for the default one.
+        sentinel_password: of these; None where they want none.
+        timeout: it is waited for so long at most.
     """
 
-    url: Annotated[str, PlainValidator(reading.metadata_url)] = "embedded:"
+    url: Annotated[str | RedisUrl, PlainValidator(reading.metadata_url), FromFile()] = "embedded:"
+    password: Annotated[Secret, PlainValidator(reading.secret), FromFile()] | None = None
+    sentinel_username: Text | None = None
+    sentinel_password: Annotated[Secret, PlainValidator(reading.secret), FromFile()] | None = None
+    timeout: Timeout = 1.0
 
 
 @with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
-class TagSettings:
-    """How long what a tag points to is believed.
+class ClusterSettings:
+    """How several replicas are one cache; they share the metadata in Redis.
 
     Attributes:
-        fresh_for: served without asking upstream.
-        stale_while_revalidate: after that, served while upstream is asked in the background.
-        stale_if_error: after `fresh_for`, served when upstream cannot answer.
-        on_not_found: what a 404 does to a tag that is cached.
-        not_found_for: how long a 404 is remembered.
+        advertise: where the others reach this one: a host and port of its own.
+        secret: that they share, to know each other.
+        listen: where this one listens for them.
+        max_streams: of blobs, that it sends to others at once.
+        max_readers: of one large blob at once; further ones read it from those.
+        copies: of a blob, that are worth keeping; further ones are the first to go. None: all.
+        connect_timeout: a replica that is gone costs so much.
     """
 
-    fresh_for: _Duration = 60.0
-    stale_while_revalidate: _Duration = 0.0
-    stale_if_error: _Duration = 7 * 86400.0
-    on_not_found: Annotated[
-        Literal["keep", "drop"], PlainValidator(reading.choice("keep", "drop"))
-    ] = "keep"
-    not_found_for: _Duration = 10.0
+    advertise: ListenAddress
+    secret: Annotated[Secret, PlainValidator(reading.secret), FromFile()]
+    listen: ListenAddress = _PEERS
+    max_streams: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 64
+    max_readers: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 3
+    copies: Annotated[int, PlainValidator(reading.whole(1, 1000))] | None = None
+    connect_timeout: Timeout = 1.0
 
 
 @with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
-class CredentialsSettings:
-    """Who we are to an upstream.
+class WarmRuleSettings:
+    """Images that are warmed again and again.
 
     Attributes:
-        username: without a colon.
-        password: or token.
+        images: their names; without a tag it is `latest`.
+        every: so often.
+        platforms: which of those that they are for; empty: those of the section.
     """
 
-    username: Annotated[str, PlainValidator(reading.username)]
-    password: Annotated[Secret, PlainValidator(reading.secret), FromFile()]
+    images: tuple[ImageName, ...]
+    every: Timeout
+    platforms: tuple[PlatformName, ...] = ()
 
 
 @with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
-class ClientCertificateSettings:
-    """The certificate that we show to an upstream.
+class WarmSettings:
+    """What is in the cache before nodes ask for it.
 
     Attributes:
-        certificate: PEM, with the intermediates.
-        key: PEM, unencrypted.
+        schedule: images, and how often it is looked whether there are newer ones.
+        platforms: which of those that an image is for, where nobody says; or `all`.
+        parallel: images at once, and blobs at once.
     """
 
-    certificate: _Path
-    key: _Path
-
-
-@with_config(extra="forbid")
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """A registry that is pulled from.
-
-    Attributes:
-        name: as in image references; lower case.
-        url: of its API, without `/v2/` and without a slash at the end.
-        aliases: other names for it.
-        official_namespace: put before repository names of one component.
-        credentials: None pulls anonymously.
-        tags: how long tags are believed.
-        allow: patterns of the repositories that may be pulled.
-        deny: and of those that may not, though allowed.
-        ca_file: PEM; trusted instead of the system's certificate authorities.
-        client_certificate: for upstreams that ask for one.
-        proxy_url: of an HTTP proxy on the way; may hold a password.
-        insecure: do not verify its certificate.
-        token_realms: further hosts that credentials may be sent to for a token.
-        max_connections: at once.
-        connect_timeout: for the connection and its TLS handshake.
-        answer_timeout: for the head of an answer; all of it but for blobs, twice as long.
-        idle_timeout: a blob that brings no byte for so long is given up.
-        max_size: its blobs never take more than this of the cache; None: as much as there is.
-        retries: how often in a row a download that breaks is taken up again.
-    """
-
-    name: Annotated[str, PlainValidator(reading.text), FromKey()]
-    url: Annotated[str, PlainValidator(reading.parsed(parse_registry_url))]
-    aliases: tuple[_Registry, ...] = ()
-    official_namespace: Annotated[str, PlainValidator(reading.namespace)] | None = None
-    credentials: CredentialsSettings | None = None
-    tags: Annotated[TagSettings, _SECTION] = field(default_factory=TagSettings)
-    allow: tuple[_Pattern, ...] = ("**",)
-    deny: tuple[_Pattern, ...] = ()
-    ca_file: _Path | None = None
-    client_certificate: ClientCertificateSettings | None = None
-    proxy_url: (
-        Annotated[
-            str, PlainValidator(reading.parsed(parse_proxy_url)), Shown(mask_password), FromFile()
-        ]
-        | None
-    ) = field(default=None, repr=False)
-    insecure: Annotated[bool, PlainValidator(reading.flag)] = False
-    token_realms: tuple[_Host, ...] = ()
-    max_connections: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 32
-    connect_timeout: _Timeout = 5.0
-    answer_timeout: _Timeout = 10.0
-    idle_timeout: _Timeout = 30.0
-    max_size: _Size | None = None
-    retries: Annotated[int, PlainValidator(reading.whole(0, 100))] = 5
+    schedule: tuple[WarmRuleSettings, ...] = ()
+    platforms: tuple[PlatformName, ...] = ("linux/amd64",)
+    parallel: Annotated[int, PlainValidator(reading.whole(1, 64))] = 2
 
 
 @with_config(extra="forbid")
@@ -308,13 +267,17 @@ class Settings:
         metadata: tags and links.
         default_upstream: for requests that name none; a key of `upstreams`, or None.
         upstreams: by name: the closed world, nothing else is ever dialled.
+        warm: what is in the cache before nodes ask for it.
         logging: what is logged.
+        cluster: how several replicas are one cache; None: this one is alone.
     """
 
-    server: Annotated[ServerSettings, _SECTION] = field(default_factory=ServerSettings)
-    admin: Annotated[AdminSettings, _SECTION] = field(default_factory=AdminSettings)
-    cache: Annotated[CacheSettings, _SECTION] = field(default_factory=CacheSettings)
-    metadata: Annotated[MetadataSettings, _SECTION] = field(default_factory=MetadataSettings)
-    default_upstream: _Text | None = None
+    server: Annotated[ServerSettings, SECTION] = field(default_factory=ServerSettings)
+    admin: Annotated[AdminSettings, SECTION] = field(default_factory=AdminSettings)
+    cache: Annotated[CacheSettings, SECTION] = field(default_factory=CacheSettings)
+    metadata: Annotated[MetadataSettings, SECTION] = field(default_factory=MetadataSettings)
+    default_upstream: Text | None = None
     upstreams: Mapping[str, UpstreamSettings]
-    logging: Annotated[LoggingSettings, _SECTION] = field(default_factory=LoggingSettings)
+    warm: Annotated[WarmSettings, SECTION] = field(default_factory=WarmSettings)
+    logging: Annotated[LoggingSettings, SECTION] = field(default_factory=LoggingSettings)
+    cluster: ClusterSettings | None = None

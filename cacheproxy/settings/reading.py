@@ -5,18 +5,31 @@ Each raises ValueError with a sentence that says what to write instead.
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from cacheproxy.domain.platforms import Platforms
+from cacheproxy.domain.redis_url import RedisUrl, is_redis, parse_redis_url
 from cacheproxy.settings.draft import Scalar
 from cacheproxy.settings.problems import nearest, quoted
 from cacheproxy.settings.secret import HIDDEN, Secret
 
 T = TypeVar("T")
 
+# Of credentials; and what some of them need besides: the modules, and what to install, as in
+# the extras of pyproject.toml.
+PROVIDERS = ("password", "docker-config", "exec", "ecr", "google")
+_PACKAGES = {
+    "ecr": (("botocore",), "botocore>=1.40"),
+    "google": (("google.auth", "requests"), "google-auth[requests]>=2.40"),
+}
+
 # What YAML 1.1 takes for booleans, unless it is quoted.
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _NAMESPACE = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -44,31 +57,61 @@ def text(value: object) -> str:
     return written
 
 
-def parsed(parse: Callable[[str], T]) -> Callable[[object], T]:
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
     """A reader of texts that `parse` turns into values."""
-    return lambda value: parse(text(value))
+
+    parse: Callable[[str], T]
+
+    def __call__(self, value: object) -> T:
+        """Read it."""
+        return self.parse(text(value))
 
 
-def whole(lowest: int, highest: int) -> Callable[[object], int]:
+@dataclass(frozen=True, slots=True)
+class Whole:
     """A reader of whole decimal numbers within bounds, both included."""
 
-    def read(value: object) -> int:
+    lowest: int
+    highest: int
+
+    def __call__(self, value: object) -> int:
+        """Read it."""
         written = scalar(value)
         if written.quoted:
             raise ValueError(f"must be a number, without quotes: {quoted(written.text)}")
         if _WHOLE.fullmatch(written.text) is None:
             raise ValueError(f"{quoted(written.text)} is not a whole number in decimal digits")
-        if not lowest <= int(written.text) <= highest:
-            raise ValueError(f"{written.text} is not within {lowest} and {highest}")
+        if not self.lowest <= int(written.text) <= self.highest:
+            raise ValueError(f"{written.text} is not within {self.lowest} and {self.highest}")
         return int(written.text)
 
-    return read
+
+@dataclass(frozen=True, slots=True)
+class WholeOrAuto:
+    """A reader of whole numbers, or of `auto`: as many as `automatic` says, at least one."""
+
+    number: Whole
+    automatic: Callable[[], int | None]
+
+    def __call__(self, value: object) -> int:
+        """Read it."""
+        return (self.automatic() or 1) if scalar(value).text == "auto" else self.number(value)
 
 
-def workers(cores: Callable[[], int | None]) -> Callable[[object], int]:
+def parsed(parse: Callable[[str], T]) -> Parsed[T]:
+    """A reader of texts that `parse` turns into values."""
+    return Parsed(parse)
+
+
+def whole(lowest: int, highest: int) -> Whole:
+    """A reader of whole decimal numbers within bounds, both included."""
+    return Whole(lowest, highest)
+
+
+def workers(cores: Callable[[], int | None]) -> WholeOrAuto:
     """A reader of a number of processes, or `auto`: one for each of the cores."""
-    number = whole(1, 1024)
-    return lambda value: (cores() or 1) if scalar(value).text == "auto" else number(value)
+    return WholeOrAuto(whole(1, 1024), cores)
 
 
 def flag(value: object) -> bool:
@@ -77,6 +120,20 @@ def flag(value: object) -> bool:
     if written.quoted or written.text.lower() not in _BOOLEANS:
         raise ValueError(f"{quoted(written.text)} is not true or false (written without quotes)")
     return _BOOLEANS[written.text.lower()]
+
+
+def flag_or(word: str) -> Callable[[object], bool | str]:
+    """A reader of a boolean, or of a word in its stead."""
+
+    def read(value: object) -> bool | str:
+        written = scalar(value)
+        if written.text.lower() == word:
+            return word
+        if written.quoted or written.text.lower() not in _BOOLEANS:
+            raise ValueError(f"{quoted(written.text)} is not true, false or {word}")
+        return _BOOLEANS[written.text.lower()]
+
+    return read
 
 
 def choice(*allowed: str) -> Callable[[object], str]:
@@ -93,6 +150,16 @@ def choice(*allowed: str) -> Callable[[object], str]:
     return read
 
 
+def amount(value: object) -> float:
+    """A sum of money: a decimal number that is not negative."""
+    written = scalar(value)
+    if written.quoted:
+        raise ValueError(f"must be a number, without quotes: {quoted(written.text)}")
+    if _AMOUNT.fullmatch(written.text) is None:
+        raise ValueError(f"{quoted(written.text)} is not a decimal number, such as 0.09")
+    return float(written.text)
+
+
 def path(value: object) -> Path:
     """A path, taken as it is: relative ones are relative to the current directory."""
     written = text(value)
@@ -101,14 +168,48 @@ def path(value: object) -> Path:
     return Path(written)
 
 
+def home_path(value: object) -> Path:
+    """A path that may begin with `~/`, the home directory of the user that we run as."""
+    written = text(value)
+    if written.startswith("~") and not written.startswith("~/"):
+        raise ValueError(f"{quoted(written)} would not be expanded; write ~/ or the whole path")
+    return Path(written)
+
+
+def provider(value: object) -> str:
+    """A way of getting a login; one whose package is missing says what to install."""
+    word = choice(*PROVIDERS)(value)
+    modules, requirement = _PACKAGES.get(word, ((), ""))
+    if not all(_is_installed(module) for module in modules):
+        raise ValueError(
+            f"{word} needs a package that is not installed: pip install '{requirement}'"
+        )
+    return word
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is in
+        return False
+
+
+def region(value: object) -> str:
+    """An AWS region."""
+    written = text(value)
+    if re.fullmatch(r"[a-z]{2,8}(-[a-z0-9]{1,16}){2,4}", written) is None:
+        raise ValueError(f"{quoted(written)} is not a region; write one such as eu-west-1")
+    return written
+
+
 def secret(value: object) -> Secret:
     """A secret; messages never repeat it."""
-    written = scalar(value).text
-    if not written:
+    found = scalar(value)
+    if not found.text:
         raise ValueError("is empty; write the secret, or remove the section")
-    if written == HIDDEN:
+    if found.text == HIDDEN:
         raise ValueError(f"is {HIDDEN}, which only stands for a hidden secret; write the secret")
-    return Secret(written)
+    return Secret(found.text, found.file)
 
 
 def username(value: object) -> str:
@@ -153,17 +254,47 @@ def reference_pattern(value: object) -> str:
     return written
 
 
-def metadata_url(value: object) -> str:
+def tag_pattern(value: object) -> str:
+    """A pattern over tags, such as `v*`, or with their repositories, such as `team/**:v*`."""
+    written = text(value)
+    name, colon, tag = written.rpartition(":")
+    if re.fullmatch(r"[A-Za-z0-9._*?-]+", tag) is None:
+        raise ValueError(
+            f"{quoted(written)} matches no tag; write TAG or REPOSITORY:TAG with * ** ?, "
+            "such as v* or team/**:latest"
+        )
+    if colon:
+        pattern(Scalar(name))
+    return written
+
+
+def image(value: object) -> str:
+    """An image's name; whether its upstream is configured is looked at when all is read."""
+    written = text(value)
+    if re.search(r"[*?]", written):
+        raise ValueError(
+            f"{quoted(written)} must be one image, without * and ?; a webhook tells of new tags"
+        )
+    return written
+
+
+def platform(value: object) -> str:
+    """A platform, or `all`."""
+    written = text(value)
+    Platforms.parse([written])
+    return written
+
+
+def metadata_url(value: object) -> str | RedisUrl:
     """Where metadata is kept; the message never repeats what may hold a password."""
     written = text(value)
     if written in ("embedded:", "memory:"):
         return written
-    scheme = written.partition(":")[0]
-    if re.fullmatch(r"(redis|rediss|valkey|unix)(\+[a-z]+)?", scheme):
-        raise ValueError(f"{scheme}: is not available in this version yet; use embedded:")
+    if is_redis(written):
+        return parse_redis_url(written)
     if written in ("embedded", "memory"):
         raise ValueError(f"{quoted(written)} lacks its colon; write '{written}:'")
-    raise ValueError("is not a known kind of store; use 'embedded:'")
+    raise ValueError("is not a known kind of store; use 'embedded:', or redis://host:6379/0")
 
 
 def header_size(parse: Callable[[str], int]) -> Callable[[object], int]:
@@ -174,6 +305,19 @@ def header_size(parse: Callable[[str], int]) -> Callable[[object], int]:
         size = parse(written)
         if not 1024 <= size <= 1024 * 1024:
             raise ValueError(f"{quoted(written)} is not within 1KiB and 1MiB")
+        return size
+
+    return read
+
+
+def log_size(parse: Callable[[str], int]) -> Callable[[object], int]:
+    """A reader of the size that a log may have in all; 0 for none."""
+
+    def read(value: object) -> int:
+        written = text(value)
+        size = 0 if written.strip() == "0" else parse(written)
+        if 0 < size < 1024 * 1024:
+            raise ValueError(f"{quoted(written)} is too small; write 1MiB or more, or 0 for none")
         return size
 
     return read

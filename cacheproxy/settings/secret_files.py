@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cacheproxy.settings import reading
-from cacheproxy.settings.draft import Draft, Scalar, Tree
+from cacheproxy.settings.draft import Draft, Location, Scalar, Tree
 from cacheproxy.settings.files import UnreadableError, read_text
 from cacheproxy.settings.model import Settings
 from cacheproxy.settings.problems import quoted
@@ -20,20 +20,28 @@ def read_secret_files(draft: Draft) -> None:
                 _read_one(draft, section, key)
 
 
-def _sections(draft: Draft, pattern: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The locations that are there and match: `*` stands for any key."""
-    found: list[tuple[str, ...]] = [()]
+def _sections(draft: Draft, pattern: tuple[str, ...]) -> list[Location]:
+    """The locations that are there and match: `*` stands for any key; a list is each of it."""
+    found: list[Location] = [()]
     for part in pattern:
         found = [
-            (*location, name)
+            inner
             for location in found
             for name in (draft.section(*location) or ())
             if part in ("*", name)
+            for inner in _each(draft, (*location, name))
         ]
     return found
 
 
-def _read_one(draft: Draft, location: tuple[str, ...], key: Key) -> None:
+def _each(draft: Draft, location: Location) -> list[Location]:
+    node = draft.at(*location)
+    if isinstance(node, list):
+        return [(*location, index) for index in range(len(node))]
+    return [location]
+
+
+def _read_one(draft: Draft, location: Location, key: Key) -> None:
     section = draft.section(*location)
     file_key = f"{key.name}_file"
     if section is None or file_key not in section:
@@ -62,4 +70,4 @@ def _content(value: Tree) -> Scalar:
     secret = secret.removesuffix("\n").removesuffix("\r")
     if not secret:
         raise ValueError(f"{quoted(str(path))} is empty")
-    return Scalar(secret, quoted=True)
+    return Scalar(secret, quoted=True, file=path)

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from cacheproxy.settings.addresses import parse_registry
+from cacheproxy.settings.credentials import check_credentials
 from cacheproxy.settings.draft import Draft, Location, Scalar, Tree
-from cacheproxy.settings.model import Settings, UpstreamSettings
+from cacheproxy.settings.model import Settings
 from cacheproxy.settings.problems import quoted
+from cacheproxy.settings.upstream_model import UpstreamSettings
 from cacheproxy.settings.well_known import (
     DEFAULT_UPSTREAM,
     DEFAULT_UPSTREAMS,
@@ -13,7 +15,6 @@ from cacheproxy.settings.well_known import (
     well_known,
 )
 
-_NOT_YET = "is not available in this version yet; use username and password_file"
 # Stands in for a name that is refused, so that what is below it is checked all the same.
 _NO_NAME = "unnamed.invalid"
 
@@ -81,10 +82,9 @@ def _complete_one(draft: Draft, name: str) -> None:
     if "name" in upstream:
         message = "unknown key; an upstream's name is the key that it stands under"
         draft.report(("upstreams", name, "name"), message, at_key=True)
-    credentials = draft.section("upstreams", name, "credentials")
-    if credentials and "provider" in credentials:
-        draft.report(("upstreams", name, "credentials", "provider"), _NOT_YET, at_key=True)
-        upstream["credentials"] = None
+    written = name
+    for pattern, rule in (draft.section("upstreams", name, "tags", "rules") or {}).items():
+        _complete_rule(draft, name, pattern, rule)
     if ("upstreams", name) in draft.refused:
         name = _NO_NAME
     known = well_known(name)
@@ -92,6 +92,18 @@ def _complete_one(draft: Draft, name: str) -> None:
     upstream.setdefault("url", Scalar(known.url))
     if known.official_namespace is not None:
         upstream.setdefault("official_namespace", Scalar(known.official_namespace))
+    check_credentials(draft, written, upstream["url"])
+
+
+def _complete_rule(draft: Draft, name: str, pattern: str, rule: Tree) -> None:
+    """A rule's pattern is the key that it stands under."""
+    if not isinstance(rule, dict):
+        return  # said when it is read
+    if "pattern" in rule:
+        location = ("upstreams", name, "tags", "rules", pattern, "pattern")
+        message = "unknown key; a rule's pattern is the key that it stands under"
+        draft.report(location, message, at_key=True)
+    rule["pattern"] = Scalar(pattern)
 
 
 def _check_aliases(draft: Draft, upstreams: dict[str, Tree]) -> None:

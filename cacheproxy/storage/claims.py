@@ -1,6 +1,7 @@
 """What the ledger is asked for, told, and answers."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cacheproxy.domain.digest import Digest
 
@@ -38,3 +39,8 @@ class Usage:
     def total(self) -> int:
         """All that counts against the budget."""
         return self.stored + self.reserved
+
+
+Left = tuple[Literal["written", "partial", "stored", "none"], int]
+"""What there is of a download, and how many bytes: somebody writes it; it is left over; it is
+a blob; or nothing is there."""

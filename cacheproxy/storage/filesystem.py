@@ -10,23 +10,38 @@ from pathlib import Path
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StartError, StorageError
+from cacheproxy.domain.events import Damaged
 from cacheproxy.domain.manifest import SIZE_LIMIT, Manifest
 from cacheproxy.domain.reference import Repository, Tag
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.accounts import Accounts, Holding
+from cacheproxy.storage.claims import Left
 from cacheproxy.storage.growing import GrowingFile, watch
 from cacheproxy.storage.ingest import FileIngest, Hands, Place, open_ingest
 from cacheproxy.storage.inventory import look_through
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.ledger import Ledger
-from cacheproxy.storage.leftovers import is_locked, sweep
+from cacheproxy.storage.leftovers import drop, left, older
+from cacheproxy.storage.patrol import Patrol
+from cacheproxy.storage.proof import prove
+from cacheproxy.storage.quarantine import clear
 from cacheproxy.storage.reading import FileReader
 from cacheproxy.storage.removal import open_blob, remove
+from cacheproxy.storage.seal import Seals
 from cacheproxy.storage.threads import finished
 
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
 # default pool of the loop is not for this, since name resolution waits there.
 _THREADS = 8
+
+
+def open_ledger(layout: Layout) -> Ledger:
+    """The ledger of a cache directory.
+
+    Raises:
+        sqlite3.Error: it cannot be used.
+    """
+    return Ledger(layout.ledger, partial(remove, layout), layout.free_bytes, partial(drop, layout))
 
 
 class FilesystemStore:
@@ -36,10 +51,15 @@ class FilesystemStore:
     has a name is whole, and needs no check when it is opened.
     """
 
-    def __init__(self, layout: Layout, accounts: Accounts) -> None:
+    def __init__(
+        self, layout: Layout, accounts: Accounts, clock: Clock, observer: Observer
+    ) -> None:
         self.accounts = accounts
         self._layout = layout
+        self._observer = observer
+        self._seals = Seals()
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
+        self.patrol = Patrol(layout, accounts, self._executor, observer, clock)
 
     @classmethod
     def at(
@@ -52,14 +72,16 @@ class FilesystemStore:
         """
 
         def ledger() -> Ledger:
-            return Ledger(layout.ledger, partial(remove, layout), layout.free_bytes)
+            return open_ledger(layout)
 
         try:
-            return cls(layout, Accounts(ledger, budget, clock, observer))
-        except sqlite3.Error as error:
+            return cls(layout, Accounts(ledger, budget, clock, observer), clock, observer)
+        except (sqlite3.Error, OSError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
             raise StartError(
-                f"the ledger {layout.ledger} cannot be used: {error}; if it is damaged, remove "
-                "it: it is made anew from what the cache directory holds"
+                f"the ledger {layout.ledger} cannot be used: {said}; make it writable for this "
+                "user, and make room if its volume is full. If it is damaged, remove it: it is "
+                "made anew from what the cache directory holds"
             ) from error
 
     def close(self) -> None:
@@ -67,16 +89,44 @@ class FilesystemStore:
         self._executor.shutdown()
         self.accounts.close()
 
-    def open(self, digest: Digest) -> FileReader | None:
-        """The blob; None where it is not here, or is no regular file, or is about to go."""
+    def open(self, digest: Digest, *, is_use: bool = True) -> FileReader | None:
+        """The blob; None where it is not here, or no regular file, or about to go, or not sealed.
+
+        Whoever finds nothing asks for a download, and that begins with `prove`.
+        """
         blob = open_blob(self._layout.blob(digest), self._executor)
-        if blob is not None:
+        if blob is None:
+            return None
+        if not self._seals.holds(digest, blob.status()):
+            blob.close()
+            return None
+        if is_use:
             self.accounts.use(digest)
         return blob
 
+    def has(self, digest: Digest) -> bool:
+        """Whether there is a file for it."""
+        return self._layout.holds(digest)
+
+    def use(self, digest: Digest) -> None:
+        """Note that a blob was asked for which is still on its way."""
+        self.accounts.use(digest)
+
+    async def prove(self, digest: Digest, size: int | None = None) -> FileReader | None:
+        """The blob, read again first if its file is not sealed; a wrong one is put aside."""
+        blob = self.open(digest)
+        if blob is not None:
+            return blob
+        verdict = await prove(self._layout, digest, size, self._seals, self._executor)
+        if verdict == "quarantined":
+            said = "it was changed since it was stored, and is wrong"
+            self._observer.observe(Damaged(digest, "damaged", "quarantined", said))
+            await self.accounts.strike([digest], self._layout.holds)
+        return self.open(digest) if verdict == "right" else None
+
     async def document(self, digest: Digest) -> bytes | None:
         """A small blob whole; None where it is not here, or larger than a manifest may be."""
-        blob = self.open(digest)
+        blob = self.open(digest) or await self.prove(digest)
         if blob is None:
             return None
         try:
@@ -88,11 +138,13 @@ class FilesystemStore:
 
     async def keep_manifest(self, repository: Repository, manifest: Manifest) -> None:
         """Store a verified manifest."""
-        blob = open_blob(self._layout.blob(manifest.digest), self._executor)
+        children = tuple(child.digest for child in manifest.children)
+        blob = self.open(manifest.digest)
         if blob is not None:
             blob.close()
+            # It may have come as a blob, of which nobody knew what it refers to.
+            await self.accounts.relate(manifest.digest, children)
             return
-        children = tuple(child.digest for child in manifest.children)
         holding = Holding(repository.registry, "manifest", children)
         async with self._writing(manifest.digest, holding) as ingest:
             if ingest is None:
@@ -142,21 +194,29 @@ class FilesystemStore:
         known = await self.accounts.known()
         stock = await finished(self._executor, lambda: look_through(self._layout, known))
         await self.accounts.take_in(stock.unknown)
-        await self.accounts.forget(d for d in stock.missing if not self._layout.holds(d))
-        for digest, size in stock.partial.items():
-            if not is_locked(self._layout.ingest(digest)):  # taken up again since
-                await self.accounts.release(digest, size)
-        for digest in await self.accounts.reservations():
-            if not self._layout.ingest(digest).exists():
-                await self.accounts.release(digest, 0)  # its process has died
+        await self.accounts.strike(stock.missing, self._layout.holds)
+        await self.accounts.settle(stock.partial, self._left)
+
+    def _left(self, digest: Digest) -> Left:
+        return left(self._layout, digest)
+
+    async def settle(self) -> None:
+        """Have reservations be what downloads take, whatever became of their processes."""
+        await self.accounts.settle({}, self._left)
 
     async def sweep(self, keep_seconds: float) -> int:
         """Remove partial downloads that nobody took up for so long; how many there were."""
         directory = self._layout.root / "ingest"
-        removed = await finished(self._executor, lambda: sweep(directory, keep_seconds))
-        for digest in removed:
-            await self.accounts.release(digest, 0)
-        return len(removed)
+        old = await finished(self._executor, lambda: older(directory, keep_seconds))
+        return len(await self.accounts.drop_partial(old))
+
+    async def clear_quarantine(self, keep_seconds: float) -> None:
+        """Remove what was put aside so long ago.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        await finished(self._executor, lambda: clear(self._layout, keep_seconds))
 
     async def _locked(self, place: Place) -> FileIngest | None:
         hands = Hands(self._executor, self.accounts)

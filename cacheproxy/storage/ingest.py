@@ -17,6 +17,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
 from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.reading import FileReader
+from cacheproxy.storage.seal import seal
 from cacheproxy.storage.threads import finished
 
 T = TypeVar("T")
@@ -131,6 +132,7 @@ class FileIngest:
 
     def _commit(self) -> None:
         os.fchmod(self._descriptor, 0o444)
+        seal(self._place.digest, self._descriptor, os.fstat(self._descriptor))
         os.fsync(self._descriptor)
         # From the only writer to one of its readers: those who open it by its name take the
         # same lock, and who wants to remove it needs it for itself.

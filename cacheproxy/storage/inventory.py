@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cacheproxy.domain import manifest as manifests
-from cacheproxy.domain.budget import Entry, Kind, on_disk
+from cacheproxy.domain.budget import Entry, Kind
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid, ManifestInvalid
-from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.layout import Layout, ingested, room
 from cacheproxy.storage.leftovers import is_locked
 
 # Manifests are JSON objects; most blobs are not, and are not read.
@@ -35,20 +35,21 @@ class Stock:
 def look_through(layout: Layout, known: Mapping[Digest, int]) -> Stock:
     """Compare the directory with what is known.
 
-    What is no blob by its name, or no regular file, is left alone: somebody put it there.
+    What is no blob by its name, or no regular file, is left alone: somebody put it there. So is
+    what is in a directory that we may not read.
     """
     stock = Stock(missing=set(known))
-    for digest, path in _blobs(layout.root / "blobs"):
+    for digest, path in _blobs(layout.root / "blobs", may_skip=(PermissionError,)):
         stock.missing.discard(digest)
         if digest not in known:
             with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
                 status = path.stat(follow_symlinks=False)
                 stock.unknown.append(_entry(digest, Path(path.path), status))
     for leftover in (layout.root / "ingest").iterdir():
-        partial = _digest(leftover.name.replace("-", ":", 1))
-        if partial is not None and not is_locked(leftover):
-            with contextlib.suppress(FileNotFoundError):
-                stock.partial[partial] = leftover.lstat().st_size
+        with contextlib.suppress(DigestInvalid, FileNotFoundError):
+            partial = ingested(leftover.name)
+            if not is_locked(leftover):
+                stock.partial[partial] = room(leftover.lstat())
     return stock
 
 
@@ -65,10 +66,12 @@ def stored(layout: Layout) -> list[tuple[Digest, int]]:
     return sorted(found)
 
 
-def _blobs(root: Path) -> Iterator[tuple[Digest, "os.DirEntry[str]"]]:
+def _blobs(
+    root: Path, may_skip: tuple[type[OSError], ...] = ()
+) -> Iterator[tuple[Digest, "os.DirEntry[str]"]]:
     for algorithm in _directories(root):
         for shard in _directories(Path(algorithm.path)):
-            with os.scandir(shard.path) as found:
+            with contextlib.suppress(*may_skip), os.scandir(shard.path) as found:
                 for path in found:
                     digest = _digest(f"{algorithm.name}:{path.name}")
                     if digest is not None and _is_blob(digest, shard.name, path):
@@ -97,19 +100,19 @@ def _entry(digest: Digest, path: Path, status: os.stat_result) -> tuple[Entry, t
     children = _children(path, status.st_size)
     kind: Kind = "blob" if children is None else "manifest"
     at = status.st_mtime
-    entry = Entry(digest, on_disk(status.st_size), kind, "", at, at, 1.0)
+    entry = Entry(digest, room(status), kind, "", at, at, 1.0)
     return entry, children or ()
 
 
 def _children(path: Path, size: int) -> tuple[Digest, ...] | None:
-    """What a manifest refers to; None for what is none."""
+    """What a manifest refers to; None for what is none, or is not ours to read."""
     if size > manifests.SIZE_LIMIT:
         return None
-    with path.open("rb") as file:
-        if file.read(1) != _JSON:
-            return None
-        body = _JSON + file.read()
     try:
+        with path.open("rb") as file:
+            if file.read(1) != _JSON:
+                return None
+            body = _JSON + file.read()
         return tuple(child.digest for child in manifests.parse(body, None).children)
-    except ManifestInvalid:
+    except (ManifestInvalid, PermissionError):
         return None

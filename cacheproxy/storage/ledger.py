@@ -5,6 +5,7 @@ reservation is a transaction, and the bound holds for all of them together. What
 uses is worth keeping over restarts; what it says of bytes is checked against the directory.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,21 +14,24 @@ from pathlib import Path
 
 from cacheproxy.domain.budget import Budget, Entry, evictable, excess, heated, is_idle
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.patterns import Patterns
-from cacheproxy.domain.relations import Relations
-from cacheproxy.storage.claims import Claim, Usage, Use
+from cacheproxy.storage.claims import Claim, Left, Use
+from cacheproxy.storage.ledger_rows import Rows
 from cacheproxy.storage.ledger_schema import SCHEMA, VERSION
 
-_ALL = "SELECT digest, size, kind, registry, since, last_used, heat FROM blob"
-_USED = "SELECT COALESCE(SUM(stored), 0), COALESCE(SUM(reserved), 0) FROM used"
 _LOCK_SECONDS = 10.0
+# What is not over in a moment.
+_LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 
 
-class Ledger:
+class Ledger(Rows):
     """The account of one store. Synchronous; for one thread of each process."""
 
     def __init__(
-        self, path: Path, remove: Callable[[Digest], bool], free: Callable[[], int]
+        self,
+        path: Path,
+        remove: Callable[[Digest], bool],
+        free: Callable[[], int],
+        drop: Callable[[Digest], bool] = lambda _: False,
     ) -> None:
         """Open or make it.
 
@@ -35,15 +39,21 @@ class Ledger:
             path: of the database.
             remove: unlinks a blob unless somebody reads it; says whether it is gone.
             free: tells the bytes of the volume that are free, or taken by downloads so far.
+            drop: unlinks a partial download unless somebody writes it; says whether it is gone.
 
         Raises:
-            sqlite3.Error: it cannot be used.
+            sqlite3.Error, OSError: it cannot be used.
         """
         self._remove = remove
         self._free = free
+        self._drop = drop
         # isolation_level=None: transactions begin and end where it is written below.
-        self._db = sqlite3.connect(
-            path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        # What is in it names repositories; it is its owner's, as all beside it.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        super().__init__(
+            sqlite3.connect(
+                path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
+            )
         )
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._prepare()
@@ -53,11 +63,15 @@ class Ledger:
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
+                (found,) = self._db.execute("PRAGMA user_version").fetchone()
+                if found > VERSION:
+                    self._db.close()
+                    raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.executescript(SCHEMA)
                 self._db.execute(f"PRAGMA user_version={VERSION}")
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode in _LASTING or time.monotonic() > deadline:
                     self._db.close()
                     raise
                 time.sleep(0.02)
@@ -67,25 +81,6 @@ class Ledger:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
-
-    def usage(self, registry: str | None = None) -> Usage:
-        """How much there is, of one upstream or of all."""
-        row = self._db.execute(*_of(_USED, registry)).fetchone()
-        return Usage(*row)
-
-    def entries(self, registry: str | None = None) -> list[Entry]:
-        """All blobs, of one upstream or of all."""
-        rows = self._db.execute(*_of(_ALL, registry))
-        return [Entry(Digest(digest), *rest) for digest, *rest in rows]
-
-    def reservations(self) -> list[Digest]:
-        """What room is reserved for."""
-        return [Digest(row[0]) for row in self._db.execute("SELECT digest FROM reservation")]
-
-    def entry(self, digest: Digest) -> Entry | None:
-        """One blob."""
-        row = self._db.execute(_ALL + " WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None else Entry(Digest(row[0]), *row[1:])
 
     # -- room ----------------------------------------------------------------------------
 
@@ -101,6 +96,7 @@ class Ledger:
             wanted = max(0, claim.size - self._reserved(claim.digest))
             if not wanted and left_by == claim.registry:
                 return True, evicted
+            self._forgo_partial(wanted, claim, budget, now, evicted)
             if not self._make_room(wanted, claim.registry, budget, now, evicted):
                 self._assign(claim.digest, left_by)
                 return False, evicted
@@ -116,27 +112,26 @@ class Ledger:
         """Give a reservation back, but for the bytes of a partial download that is kept."""
         with self._transaction():
             if kept:
-                self._db.execute(
-                    "INSERT INTO reservation VALUES (?, ?, '')"
-                    " ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
-                    (digest, kept),
-                )
+                self._keep(digest, kept)
             else:
-                self._db.execute("DELETE FROM reservation WHERE digest = ?", (digest,))
+                self._unreserve([digest])
 
     def evict(self, needed: int, budget: Budget, now: float) -> list[Entry]:
         """Evict at least so many bytes, if that many may go: the disk is fuller than we knew."""
         evicted: list[Entry] = []
         with self._transaction():
-            self._evict(self.entries(), needed, budget, now, evicted)
+            freed = self._drop_partial(needed, None, now, evicted)
+            self._evict(self.entries(), needed - freed, budget, now, evicted)
         return evicted
 
-    def keep_within(self, budget: Budget, now: float) -> tuple[list[Entry], list[Entry]]:
+    def keep_within(
+        self, budget: Budget, now: float, known_since: float = 0.0
+    ) -> tuple[list[Entry], list[Entry]]:
         """Evict what is idle, and what today's budget has no room for; both lists."""
         went_idle: list[Entry] = []
         too_much: list[Entry] = []
         with self._transaction():
-            old = [entry for entry in self.entries() if is_idle(entry, budget, now)]
+            old = [e for e in self.entries() if is_idle(e, budget, now, known_since)]
             self._evict(old, sum(entry.size for entry in old) + 1, budget, now, went_idle)
             for registry, _ in budget.shares:
                 self._make_room(0, registry, budget, now, too_much)
@@ -148,7 +143,7 @@ class Ledger:
     def commit(self, entry: Entry, children: Iterable[Digest] = ()) -> None:
         """What was reserved is a blob now."""
         with self._transaction():
-            self._db.execute("DELETE FROM reservation WHERE digest = ?", (entry.digest,))
+            self._unreserve([entry.digest])
             self._insert([entry])
             self._relate(entry.digest, children)
 
@@ -161,10 +156,46 @@ class Ledger:
                 (reference, digest),
             )
 
-    def forget(self, digests: Iterable[Digest]) -> None:
-        """Strike out what is not there any more."""
+    def relate(self, manifest: Digest, children: Iterable[Digest]) -> None:
+        """Remember that a blob is a manifest, and what it refers to."""
         with self._transaction():
-            self._delete(digests)
+            self._db.execute("UPDATE blob SET kind = 'manifest' WHERE digest = ?", (manifest,))
+            self._relate(manifest, children)
+
+    def settle(self, found: Mapping[Digest, int], look: Callable[[Digest], Left]) -> None:
+        """Have what is reserved be what is there.
+
+        A process that died has left reservations without a download, downloads without a
+        reservation, or a blob that is counted as one on its way. Looked at within the
+        transaction: who begins one meanwhile, or commits it, waits for it.
+
+        Args:
+            found: partial downloads, and the room that they take.
+            look: tells what there is of one now, and how much room that takes.
+        """
+        with self._transaction():
+            reserved = self.reservations()
+            for digest in {**reserved, **dict.fromkeys(found, "")}:
+                self._settle(digest, reserved.get(digest, ""), *look(digest))
+
+    def _settle(self, digest: Digest, registry: str, what: str, size: int) -> None:
+        match what:
+            case "written":
+                pass
+            case "partial":
+                self._keep(digest, size)
+            case _:
+                self._unreserve([digest])
+                if what == "stored" and self.entry(digest) is None:
+                    now = time.time()
+                    self._insert([Entry(digest, size, "blob", registry, now, now, 1.0)])
+
+    def drop_partial(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Remove partial downloads that nobody writes; which are gone."""
+        with self._transaction():
+            gone = [digest for digest in digests if self._drop(digest)]
+            self._unreserve(gone)
+        return gone
 
     def add_found(self, found: Iterable[tuple[Entry, tuple[Digest, ...]]]) -> None:
         """Take in what the directory has, with its parts, and the account did not know of."""
@@ -173,10 +204,17 @@ class Ledger:
                 self._insert([entry])
                 self._relate(entry.digest, children)
 
-    def use(self, uses: Mapping[Digest, Use]) -> None:
-        """Write down what was asked for; what a manifest refers to was, too, in its way."""
+    def use(self, uses: Mapping[Digest, Use]) -> list[Digest]:
+        """Write down what was asked for; what a manifest refers to was, too, in its way.
+
+        Returns what is on its way, of which nothing can be written down yet.
+        """
+        coming = []
         with self._transaction():
             for digest, use in uses.items():
+                if self._reserved(digest):
+                    coming.append(digest)
+                    continue
                 # Rows first: an update while they are read would change what is read.
                 for entry in [self.entry(part) for part in self._with_parts([digest])]:
                     if entry is not None:
@@ -186,26 +224,9 @@ class Ledger:
                             " WHERE digest = ?",
                             (use.at, heat, entry.digest),
                         )
-
-    def pinned(self, pins: tuple[str, ...]) -> frozenset[Digest]:
-        """What never goes: what the pinned tags name, with all its parts."""
-        if not pins:
-            return frozenset()
-        chosen = Patterns(pins)
-        rows = self._db.execute("SELECT reference, digest FROM name").fetchall()
-        return frozenset(
-            self._with_parts(digest for reference, digest in rows if chosen.accept(reference))
-        )
+        return coming
 
     # -- for commands that look after the store ---------------------------------------------
-
-    def relations(self) -> Relations:
-        """Which tag names what, and which manifest refers to what."""
-        children: dict[Digest, set[Digest]] = {}
-        for parent, child in self._db.execute("SELECT parent, digest FROM child"):
-            children.setdefault(Digest(parent), set()).add(Digest(child))
-        names = self._db.execute("SELECT reference, digest FROM name").fetchall()
-        return Relations({name: Digest(digest) for name, digest in names}, children)
 
     def forget_names(self, references: Iterable[str]) -> None:
         """Forget what tags name."""
@@ -253,20 +274,6 @@ class Ledger:
             raise
         self._db.execute("COMMIT")
 
-    def _reserved(self, digest: Digest) -> int:
-        row = self._db.execute(
-            "SELECT size FROM reservation WHERE digest = ?", (digest,)
-        ).fetchone()
-        return int(row[0]) if row else 0
-
-    def _assign(self, digest: Digest, registry: str) -> str:
-        """Count a reservation for another upstream; for which it counted before."""
-        row = self._db.execute(
-            "SELECT registry FROM reservation WHERE digest = ?", (digest,)
-        ).fetchone()
-        self._db.execute("UPDATE reservation SET registry = ? WHERE digest = ?", (registry, digest))
-        return registry if row is None else str(row[0])
-
     def _make_room(
         self, wanted: int, registry: str, budget: Budget, now: float, evicted: list[Entry]
     ) -> bool:
@@ -281,6 +288,29 @@ class Ledger:
             needed = excess(self.usage(of).total, wanted, allowed, budget.low_water)
             self._evict(self.entries(of) if needed else [], needed, budget, now, evicted)
         return all(self.usage(of).total + wanted <= allowed for of, allowed in bounds)
+
+    def _forgo_partial(
+        self, wanted: int, claim: Claim, budget: Budget, now: float, evicted: list[Entry]
+    ) -> None:
+        """Partial downloads go before blobs: nobody has asked for them since they broke off."""
+        bounds = self._bounds(claim.registry, budget)
+        if wanted and all(wanted <= allowed for _, allowed in bounds):
+            for of, allowed in bounds:
+                self._drop_partial(self.usage(of).total + wanted - allowed, of, now, evicted)
+
+    def _drop_partial(
+        self, needed: int, registry: str | None, now: float, evicted: list[Entry]
+    ) -> int:
+        """Remove as many as that takes, the largest first; bytes that have become free."""
+        freed = 0
+        if needed <= 0:
+            return freed
+        for digest, size, of in self._partial(registry):
+            if freed < needed and self._drop(digest):
+                self._unreserve([digest])
+                evicted.append(Entry(digest, size, "blob", of, now, now, 0.0))
+                freed += size
+        return freed
 
     def _bounds(self, registry: str, budget: Budget) -> list[tuple[str | None, int]]:
         """What bounds an upstream's blobs: its share if it has one, and the whole."""
@@ -329,38 +359,3 @@ class Ledger:
                 freed += entry.size
         self._delete(entry.digest for entry in gone)
         evicted.extend(gone)
-
-    def _insert(self, entries: Iterable[Entry]) -> None:
-        self._db.executemany(
-            "INSERT INTO blob VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
-            [(e.digest, e.size, e.kind, e.registry, e.since, e.last_used, e.heat) for e in entries],
-        )
-
-    def _relate(self, parent: Digest, children: Iterable[Digest]) -> None:
-        self._db.executemany(
-            "INSERT OR IGNORE INTO child VALUES (?, ?)", [(parent, child) for child in children]
-        )
-
-    def _delete(self, digests: Iterable[Digest]) -> None:
-        gone = [(digest,) for digest in digests]
-        self._db.executemany("DELETE FROM blob WHERE digest = ?", gone)
-        self._db.executemany("DELETE FROM child WHERE parent = ?", gone)
-
-    def _with_parts(self, digests: Iterable[str]) -> list[Digest]:
-        """These, and all that they refer to: an index to images, those to their layers."""
-        found: dict[str, None] = {}
-        for digest in digests:
-            rows = self._db.execute(
-                "WITH RECURSIVE part (digest) AS (SELECT ?1 UNION"
-                " SELECT child.digest FROM child JOIN part ON child.parent = part.digest)"
-                " SELECT digest FROM part",
-                (digest,),
-            )
-            found.update(dict.fromkeys(row[0] for row in rows))
-        return [Digest(digest) for digest in found]
-
-
-def _of(query: str, registry: str | None) -> tuple[str, tuple[str, ...]]:
-    """A query of one upstream, or of all."""
-    return (query, ()) if registry is None else (query + " WHERE registry = ?", (registry,))

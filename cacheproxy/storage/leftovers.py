@@ -9,24 +9,49 @@ from pathlib import Path
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid
+from cacheproxy.storage.claims import Left
+from cacheproxy.storage.layout import Layout, ingested, room
 from cacheproxy.storage.reading import READ_ONLY
 
 
-def sweep(directory: Path, keep_seconds: float) -> list[Digest]:
-    """Remove ingest files that nobody writes and that were last written so long ago.
-
-    Returns of which blobs. One that is being written is locked, and left alone; so is one
-    that is taken up again between our look and our lock, since its writer has the lock then.
-    """
-    removed = []
+def older(directory: Path, keep_seconds: float) -> list[Digest]:
+    """Of which blobs there are ingest files that were last written so long ago."""
+    found = []
     # The system's clock, since it is what the file system dates by.
     oldest = time.time() - keep_seconds
     for path in list(directory.iterdir()):
-        with contextlib.suppress(DigestInvalid, OSError):  # not ours, or gone, or taken up again
-            digest = Digest.parse(path.name.replace("-", ":", 1))
-            if path.lstat().st_mtime <= oldest and _with_lock(path, path.unlink):
-                removed.append(digest)
-    return removed
+        with contextlib.suppress(DigestInvalid, OSError):  # not ours, or gone
+            digest = ingested(path.name)
+            if path.lstat().st_mtime <= oldest:
+                found.append(digest)
+    return found
+
+
+def drop(layout: Layout, digest: Digest) -> bool:
+    """Remove a partial download unless somebody writes it; whether it was removed.
+
+    One that is being written is locked, and left alone; so is one that is taken up again
+    between our look and our lock, since its writer has the lock then.
+    """
+    path = layout.ingest(digest)
+    return _with_lock(path, path.unlink)
+
+
+def left(layout: Layout, digest: Digest) -> Left:
+    """What there is of a download now, and the room that it takes."""
+    path = layout.ingest(digest)
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return _stored(layout, digest)
+    return ("written", 0) if is_locked(path) else ("partial", room(status))
+
+
+def _stored(layout: Layout, digest: Digest) -> Left:
+    try:
+        return "stored", room(Path(layout.blob(digest)).lstat())
+    except FileNotFoundError:
+        return "none", 0
 
 
 def is_locked(path: Path) -> bool:

@@ -1,7 +1,9 @@
 """Taking what is wrong out of the store, where an operator can still look at it."""
 
+import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +50,19 @@ def quarantine(layout: Layout, digest: Digest, condemned: os.stat_result) -> Tak
     finally:
         os.close(descriptor)
     return "quarantined"
+
+
+def clear(layout: Layout, keep_seconds: float) -> None:
+    """Remove what has been in the quarantine for so long that nobody will look at it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    oldest = time.time() - keep_seconds
+    with contextlib.suppress(FileNotFoundError):  # nothing ever was wrong
+        for path in layout.quarantined():
+            if path.lstat().st_ctime <= oldest:  # a rename changes that time alone
+                path.unlink()
 
 
 def _prepare(directory: Path, root: Path) -> None:

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import Executor
 
 from cacheproxy.domain.errors import StorageError
+from cacheproxy.storage.seal import doubt
 
 # Where the kernel has it, a read that would wait for the disk says so instead of waiting.
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
@@ -49,6 +50,10 @@ class FileReader:
         self._descriptor = descriptor
         self._executor = executor
         self.size = size
+
+    def status(self) -> os.stat_result:
+        """Of the file, now."""
+        return os.fstat(self._descriptor)
 
     def close(self) -> None:
         """Close the file."""
@@ -110,4 +115,6 @@ class FileReader:
             reading.add_done_callback(lambda _: os.close(duplicate))
             return await asyncio.wrap_future(reading)
         except OSError as error:
+            if self._descriptor >= 0:
+                doubt(self._descriptor)
             raise StorageError(f"the disk could not be read: {error.strerror}") from error

@@ -5,7 +5,7 @@ wrong is locked, for as long as a rename takes.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from stat import S_ISREG
 from typing import Literal
@@ -15,6 +15,7 @@ from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.pace import Pace
 from cacheproxy.storage.quarantine import quarantine
 from cacheproxy.storage.reading import READ_ONLY, read_past_cache
+from cacheproxy.storage.seal import is_sealed, seal
 
 Problem = Literal["damaged", "unreadable", "missing"]
 Outcome = Literal["quarantined", "struck out", "in use", "refused"]
@@ -87,7 +88,9 @@ class Scrub:
         self._step = max(_SMALLEST_STEP, min(_STEP, pace.rate // 8))
         self._in_use: list[tuple[Finding, os.stat_result]] = []
 
-    def run(self, blobs: Iterable[Digest], known: Iterable[Digest] = ()) -> Iterator[Step]:
+    def run(
+        self, blobs: Iterable[Digest], known: Iterable[Digest] = ()
+    ) -> Generator[Step, None, None]:
         """Check blobs one after another, then what the ledger knows, step by step.
 
         It can be left after any step: what was found until then is mended, and nothing is
@@ -133,6 +136,8 @@ class Scrub:
             if hasher.hexdigest() != digest.encoded:
                 said = f"its {offset} bytes are {digest.algorithm}:{hasher.hexdigest()}"
                 yield self._condemned(digest, "damaged", said, status)
+            elif not is_sealed(digest, status):
+                seal(digest, descriptor, status)
         yield Checked(digest, offset)
 
     def _length(self, status: os.stat_result, offset: int) -> int:

@@ -8,8 +8,10 @@ from cacheproxy.domain.budget import Budget
 from cacheproxy.storage.layout import Layout
 
 
-def usage_reader(layout: Layout, budget: Budget) -> Callable[[], tuple[int, int, int]]:
-    """A way to read the bytes stored, reserved, and allowed.
+def usage_reader(
+    layout: Layout, budget: Callable[[], Budget]
+) -> Callable[[], tuple[int, int, int]]:
+    """A way to read the bytes stored, reserved, and allowed by today's budget.
 
     It opens the ledger anew each time, read-only: that is cheap beside the page it is for,
     and no process has to keep it open for it.
@@ -27,6 +29,6 @@ def usage_reader(layout: Layout, budget: Budget) -> Callable[[], tuple[int, int,
                 ).fetchone()
         except sqlite3.Error:
             row = (0, 0)  # not made yet
-        return int(row[0]), int(row[1]), budget.max_size
+        return int(row[0]), int(row[1]), budget().max_size
 
     return read

@@ -1,6 +1,7 @@
 """From an upstream's answer, or the lack of one, to our errors: the one table of this side."""
 
 import email.utils
+import errno
 import os
 import re
 import ssl
@@ -18,6 +19,7 @@ from cacheproxy.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cacheproxy.domain.rate_limit import RateLimit
 
 
 class RefusedElsewhere(UpstreamUnavailable):
@@ -29,7 +31,7 @@ class RefusedElsewhere(UpstreamUnavailable):
 
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
-_REMAINING = re.compile(r"[0-9]{1,9}")
+_GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
 # What no wait is longer than; and what is no number of seconds, but a time (seen at Docker Hub).
 _LONGEST_WAIT = 300.0
 _EPOCH = 1e9
@@ -63,6 +65,8 @@ def translated(registry: str) -> Iterator[None]:
     except TimeoutError as error:
         raise UpstreamTimeout(f"{registry} did not answer in time") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ETIMEDOUT:
+            raise UpstreamTimeout(f"{registry} did not answer in time") from error
         # ValueError: an answer that aiohttp or yarl cannot read, such as a broken Location.
         raise UpstreamUnavailable(f"{registry} cannot be read from: {_named(error)}") from error
 
@@ -103,7 +107,16 @@ def content_range(field: str | None) -> tuple[int, int, int | None] | None:
     return int(match[1]), int(match[2]), total
 
 
-def ratelimit_remaining(headers: Mapping[str, str]) -> int | None:
-    """What Docker Hub says is left, from `ratelimit-remaining: 76;w=21600`."""
-    match = _REMAINING.match(headers.get("ratelimit-remaining", ""))
-    return int(match[0]) if match else None
+def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
+    """What Docker Hub grants and what is left of it, from `ratelimit-remaining: 76;w=21600`."""
+    remaining = _GRANTED.match(headers.get("ratelimit-remaining", ""))
+    if remaining is None:
+        return None
+    limit = _GRANTED.match(headers.get("ratelimit-limit", ""))
+    window = remaining[2] or (limit[2] if limit else None)
+    return RateLimit(
+        int(remaining[1]),
+        int(limit[1]) if limit else None,
+        float(window) if window else None,
+        headers.get("docker-ratelimit-source"),
+    )

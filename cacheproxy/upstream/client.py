@@ -4,10 +4,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Literal
 
 import aiohttp
 from yarl import URL
 
+from cacheproxy.cluster_ports import Notable
 from cacheproxy.domain import media_types
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
@@ -23,6 +25,7 @@ from cacheproxy.domain.errors import (
 )
 from cacheproxy.domain.manifest import SIZE_LIMIT
 from cacheproxy.domain.operation import Query
+from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
@@ -47,27 +50,50 @@ class RegistryClient:
         """Close all connections."""
         await self._transport.close()
 
+    @property
+    def notables(self) -> dict[str, Notable]:
+        """What other replicas should know of it, by where it is asked."""
+        return {self._transport.config.place: self._transport.health}
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it lets all who ask it wait in vain."""
+        return self._transport.health.is_silent
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is silent, or given a rest."""
+        return self._transport.health.is_down
+
+    @property
+    def may_refresh(self) -> bool:
+        """Whether it grants a pull for what is here in an older state."""
+        return self._transport.health.grants("refresh")
+
     async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
         """Ask what a reference names."""
         ask = self._ask("HEAD", repository, f"manifests/{reference}", ManifestUnknown)
-        async with self._transport.send(ask) as response:
+        async with self._transport.send(replace(ask, lane="head")) as response:
             return ManifestHead(
                 _digest(response.headers.get("Docker-Content-Digest")),
                 response.content_length,
                 media_types.essence(response.headers.get("Content-Type")),
             )
 
-    async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBody:
+    async def get_manifest(
+        self, repository: Repository, reference: Reference, spend: Spend = "fetch"
+    ) -> ManifestBody:
         """Fetch a manifest whole; never more than one may have."""
         ask = self._ask("GET", repository, f"manifests/{reference}", ManifestUnknown)
-        async with self._transport.send(ask) as response:
+        async with self._transport.send(replace(ask, spend=spend)) as response:
             if (response.content_length or 0) > SIZE_LIMIT:
                 raise ManifestInvalid(f"the manifest is larger than {SIZE_LIMIT} bytes")
             try:
                 body = await read_at_most(response, SIZE_LIMIT)
             except UpstreamUnavailable as error:
                 raise ManifestInvalid(f"the manifest is larger than {SIZE_LIMIT} bytes") from error
-            self._transport.received(len(body))
+            self._transport.received(len(body), repository.name)
+            self._transport.pulled(repository.name)
             return ManifestBody(body, response.headers.get("Content-Type"))
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
@@ -78,14 +104,15 @@ class RegistryClient:
         """
         path = f"blobs/{digest}"
         try:
-            async with self._transport.send(
-                self._ask("HEAD", repository, path, BlobUnknown)
-            ) as response:
+            ask = self._ask("HEAD", repository, path, BlobUnknown)
+            async with self._transport.send(replace(ask, lane="head")) as response:
                 return response.content_length
         except (Denied, UpstreamRefused, RefusedElsewhere):
             one_byte = {**_ACCEPT, "Range": "bytes=0-0"}
             ask = self._ask("GET", repository, path, BlobUnknown)
-            async with self._transport.send(replace(ask, headers=one_byte, bulk=True)) as response:
+            async with self._transport.send(
+                replace(ask, headers=one_byte, bulk=True, lane="blob")
+            ) as response:
                 return _extent(response, 0)[1]
 
     @asynccontextmanager
@@ -99,8 +126,10 @@ class RegistryClient:
         last = "" if stop is None else str(stop - 1)
         headers = {**_ACCEPT, "Range": f"bytes={start}-{last}"} if start else _ACCEPT
         ask = self._ask("GET", repository, f"blobs/{digest}", BlobUnknown)
-        async with self._transport.send(replace(ask, headers=headers, bulk=True)) as response:
-            yield ResponseStream(response, self._transport, start)
+        async with self._transport.send(
+            replace(ask, headers=headers, bulk=True, lane="blob")
+        ) as response:
+            yield ResponseStream(response, self._transport, repository, start)
 
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
@@ -120,7 +149,7 @@ class RegistryClient:
     async def _page(self, ask: Ask, media_type: str) -> Listing:
         async with self._transport.send(ask) as response:
             body = await read_at_most(response, _PAGE_LIMIT)
-            self._transport.received(len(body))
+            self._transport.received(len(body), ask.repository)
             filters = response.headers.get("OCI-Filters-Applied")
             following = _next_query(response)
         return Listing(body, media_type, following, filters, self._clock.now())
@@ -136,15 +165,25 @@ class RegistryClient:
         url = self._root.joinpath(repository.name, path).with_query(query)
         # The full list for every request: blobs and pages do not mind, and what a registry
         # answers to less is not what it holds.
-        return Ask(method, url, f"repository:{repository.name}:pull", missing, _ACCEPT)
+        scope = f"repository:{repository.name}:pull"
+        return Ask(method, url, scope, missing, _ACCEPT, repository=repository.name)
 
 
 class ResponseStream:
     """A blob coming in (`BlobStream`)."""
 
-    def __init__(self, response: aiohttp.ClientResponse, transport: Transport, asked: int) -> None:
+    source: Literal["fill"] = "fill"
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        transport: Transport,
+        repository: Repository,
+        asked: int,
+    ) -> None:
         self._response = response
         self._transport = transport
+        self._repository = repository.name
         self.start, self.size = _extent(response, asked)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -156,13 +195,14 @@ class ResponseStream:
         with translated(self._transport.config.registry):
             try:
                 async for chunk in content.iter_any():
-                    self._transport.received(len(chunk))
+                    self._transport.received(len(chunk), self._repository)
                     yield chunk
+                    await self._transport.bandwidth.wait()
             except (aiohttp.ClientError, OSError, TimeoutError):
                 # What aiohttp has read and not handed out; its public ways raise by now.
                 rest = content._read_nowait(-1)  # noqa: SLF001  # no public way after a failure
                 if rest:
-                    self._transport.received(len(rest))
+                    self._transport.received(len(rest), self._repository)
                     yield rest
                 raise
 

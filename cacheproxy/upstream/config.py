@@ -1,13 +1,29 @@
 """What a registry's client needs to know."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from yarl import URL
 
+from cacheproxy.domain.breaker import BreakerPolicy
 from cacheproxy.domain.errors import StartError
-from cacheproxy.upstream.auth import Login
+from cacheproxy.ports import Clock
+from cacheproxy.upstream.credentials.login import Source
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsConfig:
+    """One way of proving who we are.
+
+    Attributes:
+        name: for messages, such as `docker.io's credentials (ecr)`.
+        make: the source of the login, by the clock that it is to go by.
+    """
+
+    name: str
+    make: Callable[[Clock], Source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +33,27 @@ class UpstreamConfig:
     Attributes:
         registry: its canonical name, such as `docker.io`.
         url: its API's root without `/v2/`; may have a path.
-        login: None to be anonymous.
-        realms: hosts that may be sent the login for tokens, besides those of its domain.
+        credentials: in the order in which they are to be used; none to be anonymous.
+        realms: hosts that may be sent a login for tokens, besides those of its domain.
         tls: how to verify it, and what to show it.
         proxy: an HTTP proxy on the way to it.
         max_connections: at once, for blobs; as many again for everything else.
         connect_timeout: seconds until a connection stands.
         answer_timeout: seconds until an answer's head; all of a small answer, twice as long.
         idle_timeout: seconds without a byte within a blob.
+        breaker: when to give it a rest.
+        ratelimit_reserve: pulls that are kept for what is not cached.
+        mirrors: URLs of other places to have it from, asked first, in this order, anonymously.
+        offline: it is never asked.
+        max_bandwidth: bytes per second that its blobs take at most; None: as many as come.
+        patience: seconds after which it is taken for silent, if it answers nobody meanwhile.
+        mirror: the host of the mirror that this is, of the registry; empty if it is none.
+        mirror_tls: how to verify mirrors: as the registry, and showing them nothing.
     """
 
     registry: str
     url: URL
-    login: Login | None = None
+    credentials: tuple[CredentialsConfig, ...] = ()
     realms: frozenset[str] = field(default_factory=frozenset)
     tls: ssl.SSLContext | bool = True
     proxy: URL | None = None
@@ -37,6 +61,19 @@ class UpstreamConfig:
     connect_timeout: float = 5.0
     answer_timeout: float = 10.0
     idle_timeout: float = 30.0
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    ratelimit_reserve: int = 10
+    mirrors: tuple[URL, ...] = ()
+    offline: bool = False
+    max_bandwidth: int | None = None
+    patience: float = 3.0
+    mirror: str = ""
+    mirror_tls: ssl.SSLContext | bool = True
+
+    @property
+    def place(self) -> str:
+        """What to call it, where a mirror must not be taken for the registry."""
+        return f"{self.registry} (mirror {self.mirror})" if self.mirror else self.registry
 
 
 def tls_context(

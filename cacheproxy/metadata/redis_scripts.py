@@ -1,0 +1,73 @@
+"""What Redis does in one step: scripts, whose keys are all of one repository.
+
+Each may be sent twice, when a connection broke before its answer: twice does what once does.
+None fails for what somebody else put under our keys, whatever its type: it is written over.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from cacheproxy.metadata.redis_clients import Client
+
+
+class RedisScript:
+    """A script that a server is sent once, and again after it has forgotten it."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(
+        self, client: Client, keys: Sequence[str | bytes], values: Sequence[str | bytes | int]
+    ) -> Any:  # noqa: ANN401  # what a script answers is its own
+        """Run it on the server that has the keys.
+
+        Raises:
+            redis.exceptions.RedisError: it failed.
+        """
+        try:
+            return await client.evalsha(self._sha, len(keys), *keys, *values)
+        except NoScriptError:
+            # Not SCRIPT LOAD: in a Cluster that asks servers that have none of the keys.
+            return await client.eval(self._source, len(keys), *keys, *values)
+
+
+PUT_TAG = RedisScript("""
+-- KEYS: of the tag. ARGV: value, time to live, '"digest":…' as in the value, channel, message,
+-- and the time, by this server's clock, from which on a record that is there is the newer one;
+-- empty: ours is the newest.
+local known = redis.pcall('GET', KEYS[1])
+if type(known) ~= 'string' then known = '' end
+if ARGV[6] ~= '' then
+  local at = tonumber(string.match(known, '"checked_at":([%d.e+-]+)') or '')
+  local ahead = tonumber(string.match(known, '"ahead":([%d.e+-]+)') or '')
+  if at and ahead and at - ahead >= tonumber(ARGV[6]) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+if not string.find(known, ARGV[3], 1, true) then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
+return 1
+""")
+"""Writes what a tag points to, and says so on the channel if that is something else."""
+
+ADD_LINKS = RedisScript("""
+-- KEYS: of links. ARGV: time to live, then a value for each.
+for i, key in ipairs(KEYS) do
+  local size, read, kind = string.match(ARGV[i + 1], '^(%d*),([01]),(.*)$')
+  local known = redis.pcall('GETEX', key, 'EX', ARGV[1])
+  if type(known) == 'string' then
+    local s, r, k = string.match(known, '^(%d*),([01]),(.*)$')
+    if s and #s <= 20 then
+      if size == '' then size = s end
+      if r == '1' then read = '1' end
+      if kind == '' then kind = k end
+    end
+  end
+  local value = size .. ',' .. read .. ',' .. kind
+  if value ~= known then redis.call('SET', key, value, 'EX', ARGV[1]) end
+end
+return 1
+""")
+"""Adds to links what is known now; what they knew before is not forgotten."""

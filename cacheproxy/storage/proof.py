@@ -1,0 +1,69 @@
+"""Reading a file of the store again before it is served, since nobody vouches for it."""
+
+import os
+from concurrent.futures import Executor
+from stat import S_ISREG
+from typing import Literal
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.quarantine import quarantine
+from cacheproxy.storage.reading import READ_ONLY
+from cacheproxy.storage.seal import Seals
+from cacheproxy.storage.threads import finished
+
+Verdict = Literal["right", "quarantined", "none"]
+
+# Long enough to make little of the thread's turns, short enough for a cancellation to be quick.
+_STEP = 8 * 1024 * 1024
+
+
+async def prove(
+    layout: Layout, digest: Digest, size: int | None, seals: Seals, executor: Executor
+) -> Verdict:
+    """Hash a stored file: right ones are sealed, wrong ones are taken out of the store.
+
+    Args:
+        layout: of the store.
+        digest: whose file.
+        size: that it must have, where that is known: then a wrong one need not be read.
+        seals: of the store.
+        executor: of threads that may wait for the disk.
+
+    Returns:
+        What it is; `none` where there is no such file, or none that can be opened.
+    """
+    try:
+        descriptor = os.open(layout.blob(digest), READ_ONLY)
+    except OSError:
+        return "none"
+    try:
+        status = os.fstat(descriptor)
+        if not S_ISREG(status.st_mode):
+            return "none"
+        fits = size is None or status.st_size == size
+        if fits and await _is_right(descriptor, digest, executor):
+            seals.put(digest, descriptor, status)
+            return "right"
+        await finished(executor, lambda: quarantine(layout, digest, status))
+    except OSError:
+        return "none"  # it can be neither read nor moved: what is fetched takes its place
+    finally:
+        os.close(descriptor)
+    return "quarantined"
+
+
+async def _is_right(descriptor: int, digest: Digest, executor: Executor) -> bool:
+    hasher, offset = digest.hasher(), 0
+
+    def step() -> int:
+        chunk = os.pread(descriptor, _STEP, offset)
+        hasher.update(chunk)
+        return len(chunk)
+
+    try:
+        while count := await finished(executor, step):
+            offset += count
+    except OSError:
+        return False  # unreadable is as bad as wrong
+    return hasher.hexdigest() == digest.encoded
