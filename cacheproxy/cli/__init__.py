@@ -4,10 +4,15 @@ import click
 
 from cacheproxy import __version__
 from cacheproxy.cli.check import check
+from cacheproxy.cli.client_config import client_config
+from cacheproxy.cli.doctor import doctor
 from cacheproxy.cli.explain import explain
+from cacheproxy.cli.plan import plan
 from cacheproxy.cli.purge import purge
 from cacheproxy.cli.scrub import scrub
 from cacheproxy.cli.serve import serve
+from cacheproxy.cli.stats import stats
+from cacheproxy.cli.warm import warm
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -21,10 +26,15 @@ def commands() -> None:
     \b
     Examples:
       cacheproxy check                              what would be served, and how
+      cacheproxy doctor                             what is wrong, and what to do
       cacheproxy serve                              serve with config/cacheproxy.yaml
       cacheproxy serve --config /etc/cacheproxy.yaml
+      cacheproxy stats                              what was saved, and what goes on
+      cacheproxy client-config containerd           what to write on the nodes
       cacheproxy explain nginx:1.25                 what is cached of an image
       cacheproxy scrub                              is what is cached still right?
+      cacheproxy plan                               what would a larger cache save?
+      cacheproxy warm nginx:1.27                    have it cached before nodes ask
       CACHEPROXY__CACHE__MAX_SIZE=200GiB cacheproxy serve
 
     \b
@@ -41,10 +51,15 @@ def commands() -> None:
 
 
 commands.add_command(check)
+commands.add_command(client_config)
+commands.add_command(doctor)
 commands.add_command(explain)
+commands.add_command(plan)
 commands.add_command(purge)
 commands.add_command(scrub)
 commands.add_command(serve)
+commands.add_command(stats)
+commands.add_command(warm)
 
 
 def main() -> None:

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 from cacheproxy.cli import words
 
 if TYPE_CHECKING:
-    from cacheproxy.bootstrap.contents import Part
-    from cacheproxy.bootstrap.eviction_order import Fate
-    from cacheproxy.bootstrap.explaining import Explanation
+    from cacheproxy.ops.api.reports import Explanation, Fate, Part
 
 _ORDER = {
     "lru": "what was asked for longest ago goes first",

@@ -1,34 +1,33 @@
 """`cacheproxy purge`: remove an image, a repository, or all of an upstream from the cache."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cacheproxy.cli import words
-from cacheproxy.cli.configuration import config_option
-from cacheproxy.cli.offline import opened_cache
-from cacheproxy.domain.digest import Digest
+from cacheproxy.cli.inspecting import inspecting_options, opened
 
 if TYPE_CHECKING:
-    from cacheproxy.bootstrap.offline import Cache
-    from cacheproxy.bootstrap.purging import Plan
+    from cacheproxy.ops.api.reports import PurgedTarget
 
 
 @click.command()
 @click.argument("targets", metavar="(IMAGE|DIGEST|REPOSITORY|UPSTREAM)...", nargs=-1, required=True)
-@config_option
+@inspecting_options
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def purge(targets: tuple[str, ...], named: Path | None, dry_run: bool, as_json: bool) -> None:
+def purge(
+    targets: tuple[str, ...], dry_run: bool, as_json: bool, **where: Path | str | bool | None
+) -> None:
     """Remove what is cached of these, pinned or not; upstream is not touched.
 
     With a tag, that tag is forgotten, and its manifest and the parts of it that nothing else
     in the cache refers to are removed. Without one, everything of the repository is. A name
-    without a registry is of `default_upstream`, unless it is an upstream's own. Can run beside
-    a server: what is being read is left, and said.
+    without a registry is of `default_upstream`, unless it is an upstream's own. The server
+    does it; where none runs, this command. What is being read is left, and said.
 
     \b
     Examples:
@@ -43,65 +42,33 @@ def purge(targets: tuple[str, ...], named: Path | None, dry_run: bool, as_json: 
       1  nothing is known of one of them, or some of it is left, or there is no usable cache
       2  the command line or the configuration is wrong
     """  # noqa: D301 - click looks for the control character
-    with opened_cache(named) as cache:
-        from cacheproxy.bootstrap import purging  # noqa: PLC0415 - as the server is
+    from cacheproxy.ops.api.model import PurgeRequest  # noqa: PLC0415 - as the server is
 
-        wanted = [purging.read_target(cache, text) for text in targets]
-        done = [_purged(cache, purging.plan(cache, target), dry_run) for target in wanted]
+    with opened(**where) as cache:  # type: ignore[arg-type]  # by the names that its options have
+        report = cache.purge(PurgeRequest(list(targets), dry_run))
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "targets": [d.json() for d in done]}, indent=2))
+        click.echo(json.dumps(asdict(report), indent=2))
     else:
-        for each in done:
-            each.show(dry_run)
-    click.get_current_context().exit(0 if all(each.is_well for each in done) else 1)
+        for done in report.targets:
+            _show(done, dry_run)
+    click.get_current_context().exit(0 if all(done.is_well for done in report.targets) else 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """A plan, and what is left in spite of it."""
-
-    plan: "Plan"
-    left: list[Digest]
-
-    @property
-    def is_well(self) -> bool:
-        return not self.left and not self.plan.is_empty
-
-    @property
-    def freed(self) -> int:
-        return sum(size for digest, size in self.plan.blobs.items() if digest not in self.left)
-
-    def show(self, dry_run: bool) -> None:
-        if self.plan.is_empty:
-            click.echo(f"{self.plan.target}: nothing is known of it", err=True)
-            return
-        count = len(self.plan.blobs) - len(self.left)
-        verb = "would free" if dry_run else "freed"
-        blobs = words.counted(count, "blob")
-        click.echo(f"{self.plan.target}: {verb} {words.size(self.freed)}, {blobs}")
-        if self.plan.tags:
-            forgotten = "would be forgotten" if dry_run else "forgotten"
-            click.echo(f"  {words.counted(len(self.plan.tags), 'tag')} {forgotten}")
-        if self.plan.shared:
-            size = words.size(sum(self.plan.shared.values()))
-            blobs = words.counted(len(self.plan.shared), "blob")
-            click.echo(f"  left: {size}, {blobs} that something else here refers to")
-        for digest in self.left:
-            click.echo(f"  left: {digest}, which is being read, or cannot be removed")
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "target": self.plan.target,
-            "known": not self.plan.is_empty,
-            "freed_bytes": self.freed,
-            "removed": [digest for digest in self.plan.blobs if digest not in self.left],
-            "shared": list(self.plan.shared),
-            "in_use": self.left,
-            "tags": self.plan.tags,
-        }
-
-
-def _purged(cache: "Cache", plan: "Plan", dry_run: bool) -> _Done:
-    from cacheproxy.bootstrap import purging  # noqa: PLC0415
-
-    return _Done(plan, [] if dry_run else purging.carry_out(cache, plan))
+def _show(done: "PurgedTarget", dry_run: bool) -> None:
+    if not done.known:
+        click.echo(f"{done.target}: nothing is known of it", err=True)
+        return
+    verb = "would free" if dry_run else "freed"
+    blobs = words.counted(len(done.removed), "blob")
+    click.echo(f"{done.target}: {verb} {words.size(done.freed_bytes)}, {blobs}")
+    forgotten = "would be forgotten" if dry_run else "forgotten"
+    if done.shared_records:
+        click.echo(f"  {words.counted(done.shared_records, 'record')} in Redis {forgotten}")
+    if done.tags:
+        click.echo(f"  {words.counted(len(done.tags), 'tag')} {forgotten}")
+    if done.shared:
+        blobs = words.counted(len(done.shared), "blob")
+        size = words.size(done.shared_bytes)
+        click.echo(f"  left: {size}, {blobs} that something else here refers to")
+    for digest in done.in_use:
+        click.echo(f"  left: {digest}, which is being read, or cannot be removed")

@@ -1,5 +1,6 @@
 """`cacheproxy serve`: run the proxy in the foreground."""
 
+import os
 from pathlib import Path
 
 import click
@@ -11,13 +12,16 @@ from cacheproxy.cli.configuration import (
     load_settings,
 )
 from cacheproxy.domain.errors import StartError
-from cacheproxy.settings import SettingsError
+from cacheproxy.settings import SettingsError, find_file
 
 
 @click.command()
 @config_option
 def serve(named: Path | None) -> None:
     """Serve pulls until SIGTERM or SIGINT.
+
+    A changed configuration file, and changed certificates, are taken over within seconds, as
+    far as that is possible without a restart; SIGHUP has the file read now.
 
     \b
     Examples:
@@ -44,6 +48,6 @@ def serve(named: Path | None) -> None:
     from cacheproxy import bootstrap  # noqa: PLC0415
 
     try:
-        bootstrap.serve(settings)
+        bootstrap.serve(settings, lambda: load_settings(named), find_file(named, os.environ))
     except StartError as error:
         raise RunFailure(f"cacheproxy: {error}") from None

@@ -18,9 +18,9 @@ def size(count: int) -> str:
     return f"{value:.1f} {unit}"
 
 
-def counted(count: int, word: str) -> str:
-    """`1 blob`, `2 blobs`, `12,000 blobs`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+def counted(count: int, word: str, words: str | None = None) -> str:
+    """`1 blob`, `2 blobs`, `12,000 blobs`; `words` is the plural where that is another."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {words or word + 's'}"
 
 
 def span(seconds: float) -> str:

@@ -11,13 +11,22 @@ import msgspec
 import structlog
 
 from cacheproxy.domain.events import (
+    Damaged,
     Event,
     Evicted,
     FillEnded,
     MetadataFailed,
     Responded,
+    SharedStoreFound,
+    SharedStoreLost,
+    SharedStoreUnreadable,
     Unexpected,
+    UpkeepFailed,
     UpstreamAnswered,
+    UpstreamPaused,
+    UpstreamResumed,
+    Warmed,
+    WarmFailed,
 )
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -84,6 +93,22 @@ class EventLog:
         match event:
             case Responded():
                 self._responded(event)
+            case FillEnded():
+                self._filled(event)
+            case UpstreamAnswered() | UpstreamPaused() | UpstreamResumed():
+                self._upstream(event)
+            case Evicted() | Damaged():
+                self._left(event)
+            case Warmed() | WarmFailed():
+                self._warmed(event)
+            case Unexpected(error):
+                self._log.error("unexpected error", exc_info=error)
+            case _:
+                self._own(event)
+
+    def _filled(self, event: FillEnded) -> None:
+        """A download has ended."""
+        match event:
             case FillEnded(registry, digest, error, count, seconds) if error is not None:
                 self._log.warning(
                     "fill failed",
@@ -101,6 +126,29 @@ class EventLog:
                     bytes=count,
                     seconds=round(seconds, 3),
                 )
+
+    def _warmed(self, event: Warmed | WarmFailed) -> None:
+        """An image is in the cache before anybody asks for it, or could not be had."""
+        match event:
+            case Warmed() if event.is_news:
+                self._log.info(
+                    "image warmed",
+                    image=event.image,
+                    digest=event.digest,
+                    before=event.before,
+                    fetched_bytes=event.fetched_bytes,
+                    replica_bytes=event.replica_bytes,
+                    here_bytes=event.here_bytes,
+                    seconds=event.seconds,
+                )
+            case Warmed(image, digest):
+                self._log.debug("image still warm", image=image, digest=digest)
+            case WarmFailed(image, error, seconds):
+                self._log.warning("image not warmed", image=image, error=error, seconds=seconds)
+
+    def _upstream(self, event: UpstreamAnswered | UpstreamPaused | UpstreamResumed) -> None:
+        """How upstream does."""
+        match event:
             case UpstreamAnswered(registry, method, status, seconds):
                 self._log.debug(
                     "upstream answered",
@@ -109,6 +157,32 @@ class EventLog:
                     status=status,
                     seconds=round(seconds, 4),
                 )
+            case UpstreamPaused(registry, seconds, error):
+                self._log.warning(
+                    "upstream rests", upstream=registry, seconds=round(seconds, 1), error=error
+                )
+            case UpstreamResumed(registry):
+                self._log.info("upstream answers again", upstream=registry)
+
+    def _own(self, event: Event) -> None:
+        """How what is ours does; pulls go on either way."""
+        match event:
+            case MetadataFailed(error):
+                self._log.warning("metadata not written", error=error)
+            case SharedStoreLost(url, error):
+                self._log.warning("shared metadata lost", url=url, error=error)
+            case SharedStoreFound(url):
+                self._log.info("shared metadata found", url=url)
+            case SharedStoreUnreadable(key, error):
+                self._log.warning("shared metadata unreadable", key=key, error=error)
+            case UpkeepFailed(error):
+                self._log.warning("store not looked after", error=error)
+            case _:
+                pass
+
+    def _left(self, event: Evicted | Damaged) -> None:
+        """A blob is not in the store any more."""
+        match event:
             case Evicted(registry, digest, size, reason, age):
                 self._log.info(
                     "evicted",
@@ -118,12 +192,14 @@ class EventLog:
                     reason=reason,
                     age=round(age, 1),
                 )
-            case MetadataFailed(error):
-                self._log.warning("metadata not written", error=error)
-            case Unexpected(error):
-                self._log.error("unexpected error", exc_info=error)
-            case _:
-                pass
+            case Damaged(digest, problem, outcome, detail):
+                self._log.error(
+                    "stored blob damaged",
+                    digest=digest,
+                    problem=problem,
+                    outcome=outcome,
+                    detail=detail,
+                )
 
     def _responded(self, event: Responded) -> None:
         asked = event.asked
