@@ -1,12 +1,18 @@
 # `make help` lists what there is. Everything runs from .venv, made on first use.
 PYTHON ?= python3
 CONFIG ?= config/cacheproxy.yaml
+IMAGE ?= localhost/cacheproxy:latest
+BUILDER ?= podman build
+BUILD_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
+# Tests that measure time have the machine for themselves; the others share it.
+TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not alone" && $(BIN)/pytest -q -m alone
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check demo bench format lint types imports lock clean venv
+.PHONY: help run test check chart chart-docs docs demo bench format lint types imports image image-test lock clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +40,31 @@ run: $(VENV)/.run ## Set up and serve with config/cacheproxy.yaml (CONFIG=… fo
 	@$(BIN)/cacheproxy serve --config $(CONFIG)
 
 test: $(VENV)/.dev ## Set up and run all tests (those that need a part which is missing say so)
-	@$(BIN)/pytest -q
+	@$(TESTS)
 
 demo: $(VENV)/.dev ## Pull an image twice from a real registry on this machine; print what crossed the upstream link
 	@$(BIN)/python -m demo
 
-bench: $(VENV)/.dev ## Measure beside distribution and nginx, behind a slow link (BENCH=--quick for a look)
+bench: $(VENV)/.dev ## Measure beside distribution and nginx, behind a slow link, and what Redis sees (BENCH=--quick for a look)
 	@$(BIN)/python -m bench $(BENCH)
 
 check: lint types imports ## What CI runs: format, lint, types, layers, all tests
-	@$(BIN)/pytest -q
+	@$(TESTS)
+
+image: ## Build the container image IMAGE (BUILDER="docker build", BUILD_FLAGS=…)
+	$(BUILDER) --tag $(IMAGE) $(BUILD_FLAGS) .
+
+image-test: $(VENV)/.dev ## Run the container image IMAGE and look at it (needs buildah, and root)
+	@CACHEPROXY_TEST_IMAGE=$(IMAGE) $(BIN)/pytest -q tests/image
+
+chart: $(VENV)/.dev ## Lint, render and check the Helm chart, for the oldest and the newest Kubernetes
+	@$(BIN)/pytest -q tests/chart
+
+chart-docs: $(VENV)/.dev ## Make the chart's values.schema.json and the table in its README anew
+	@$(BIN)/python -m helm
+
+docs: $(VENV)/.dev ## Write types and defaults of docs/configuration.md anew, from the settings
+	@$(BIN)/python -m docs
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
@@ -64,6 +85,11 @@ lock: ## Pin every dependency anew, with hashes (needs uv)
 	  --no-emit-index-url --group build -o requirements/run.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --group dev -o requirements/dev.txt pyproject.toml
+	for extra in ecr google; do \
+	  sed -n "s/^$$extra = \[\"\(.*\)\"\].*/\1/p" pyproject.toml \
+	    | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	      --no-emit-index-url --constraints requirements/dev.txt -o requirements/$$extra.txt -; \
+	done
 
 clean: ## Remove .venv and caches (not the cache directory)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""What is made from the chart's values: `python -m helm` makes it, tests compare it."""
