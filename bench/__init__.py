@@ -1,6 +1,6 @@
 """cacheproxy beside its peers, in one run on one machine, behind one slow link.
 
-`make bench`, or `python -m bench` from the checkout; `--quick` for a look in under a minute. It
+`make bench`, or `python -m bench` from the checkout; `--quick` for a look in two minutes. It
 needs docker-registry, and measures nginx and requests per second only where nginx and wrk are
 installed; the slow link needs root and Linux, and without it everything is on loopback.
 
@@ -11,4 +11,6 @@ runs. Each cell is the median of its rounds, with the best one beside it. For a 
 the time of the slowest client ÷ that of one direct download; `first byte` is the worst
 client's wait for the first byte of the body. All clients run on this machine too: what they
 cost, the subject does not have.
+
+It ends with what Redis sees of several replicas (`bench.shared`), where redis-server is installed.
 """

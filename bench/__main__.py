@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import report, subjects
+from bench import report, shared, subjects
 from bench.cases import Cases
 from bench.subjects import Subject
 from bench.upstream import Upstream, upstream
@@ -43,7 +43,7 @@ _QUICK = Plan(20_000_000, (1, 16), 1, 2.0)
 
 
 @click.command(help=sys.modules["bench"].__doc__)
-@click.option("--quick", is_flag=True, help="Smaller, fewer, once: under a minute.")
+@click.option("--quick", is_flag=True, help="Smaller, fewer, once: three minutes.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all values here.")
 @click.option("--only", multiple=True, help="Subjects whose name begins so; may be repeated.")
 def main(*, quick: bool, json_path: Path | None, only: tuple[str, ...]) -> None:
@@ -65,6 +65,10 @@ def main(*, quick: bool, json_path: Path | None, only: tuple[str, ...]) -> None:
     if json_path is not None:
         about: dict[str, object] = {"cores": os.cpu_count(), "size": plan.size, "link": up.about}
         report.write_json(json_path, cases.table, about)
+    if find("redis-server") is None:
+        click.echo("redis-server is not installed, and left out")
+    elif not only:
+        click.echo("\n" + shared.printed(quick=quick))
 
 
 def _subjects(stack: ExitStack, url: str) -> Iterator[Subject]:

@@ -1,15 +1,14 @@
 """How much each eviction policy keeps from being fetched again: `python -m bench.policies`.
 
-Made-up pulls (`bench.traces`) are replayed through the functions by which the product decides
-what goes, in caches of several sizes. Hit ratios are those of requests and of their bytes; the
-latter is what an upstream link notices. Beside them: `ttl-7d`, which keeps each layer a week,
-as distribution does, the oldest going first where there is no room (distribution itself has no
-bound); and `clairvoyant`, which knows the future: what is asked for last goes first, and what is
-never asked for again is not kept. With layers of different sizes that is near the optimum of
-the byte hit ratio rather than the optimum itself, which would take too long to find.
+Made-up pulls (`bench.traces`) are replayed through the product's own model of the store
+(`cacheproxy.domain.replay`), in caches of several sizes. Hit ratios are those of requests and of
+their bytes; the latter is what an upstream link notices. Beside them: `ttl-7d`, which keeps each
+layer a week, as distribution does, the oldest going first where there is no room (distribution
+itself has no bound); and `clairvoyant`, which knows the future: what is asked for last goes
+first, or does not come at all. With layers of different sizes that is near the optimum of the
+byte hit ratio rather than the optimum itself, which would take too long to find.
 """
 
-import math
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,18 +20,19 @@ import click
 
 from bench.traces import DAY, Request, total, trace
 from cacheproxy.domain import budget
-from cacheproxy.domain.budget import Entry, PolicyName, evictable, excess, heated, on_disk
+from cacheproxy.domain.accesses import Access
+from cacheproxy.domain.budget import Budget, Entry, PolicyName, on_disk
 from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.foresight import Foresight
+from cacheproxy.domain.model_store import ModelStore
+from cacheproxy.domain.replay import Answer, run
+from cacheproxy.domain.trace import Content, Trace
 
 POLICIES: tuple[PolicyName, ...] = ("lru", "lfu-decay", "gdsf-decay")
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
-_LOW_WATER = 0.95
 _TTL = 7 * DAY
 # Not counted: the cache is empty at first, which says nothing of what goes when it is full.
 _WARM_UP = 0.25
-
-Order = Callable[[list[Entry], float], list[Entry]]
-"""What goes first, of these, at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,121 +43,49 @@ class Ratios:
     bytes: float
 
 
-class Cache:
-    """A cache of some size, with the product's way of making room."""
-
-    def __init__(self, size: int, order: Order) -> None:
-        self._size = size
-        self._order = order
-        self._used = 0
-        self.entries: dict[Digest, Entry] = {}
-
-    def use(self, digest: Digest, at: float) -> bool:
-        """Ask for a layer; whether it is there, which heats it."""
-        found = self.entries.get(digest)
-        if found is None:
-            return False
-        heat = heated(found.heat, found.last_used, at, 1)
-        self.entries[digest] = Entry(
-            digest, found.size, found.kind, found.registry, found.since, at, heat
-        )
-        return True
-
-    def put(self, digest: Digest, size: int, at: float) -> None:
-        """Keep a layer, if it can fit."""
-        if size > self._size:
-            return
-        needed = excess(self._used, size, self._size, _LOW_WATER)
-        if needed:
-            for entry in self._order(list(self.entries.values()), at):
-                if needed <= 0:
-                    break
-                needed -= entry.size
-                self.drop(entry.digest)
-        self.entries[digest] = Entry(digest, size, "blob", "", at, at, 1.0)
-        self._used += size
-
-    def drop(self, digest: Digest) -> None:
-        """Let a layer go."""
-        self._used -= self.entries.pop(digest).size
-
-
 class Replay:
     """A trace, and what comes of it with some policy."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
-        self._requests = [(r.at, _digest(r.layer), on_disk(r.size)) for r in requests]
-        self._counted_from = int(len(requests) * _WARM_UP)
-        self._next = self._next_uses()
-
-    def _next_uses(self) -> list[float]:
-        """For each request, when its layer is asked for again."""
-        ahead: dict[Digest, float] = {}
-        uses = [math.inf] * len(self._requests)
-        for number, (at, digest, _) in reversed(list(enumerate(self._requests))):
-            uses[number] = ahead.get(digest, math.inf)
-            ahead[digest] = at
-        return uses
+        self._trace = Trace(
+            Access(r.at, _digest(r.layer), on_disk(r.size), on_disk(r.size), "blob", "")
+            for r in requests
+        )
 
     def by_policy(self, size: int, policy: PolicyName) -> Ratios:
         """One of the product's."""
-        return self.by_order(size, lambda some, now: evictable(some, policy, frozenset(), now))
+        return self._run(ModelStore(Budget(size, policy=policy)).ask)
 
     def by_worth(self, size: int, worth: Callable[[Entry, float], float]) -> Ratios:
         """Whatever is worth least goes first."""
-        return self.by_order(size, lambda some, now: sorted(some, key=lambda e: worth(e, now)))
-
-    def by_order(self, size: int, order: Order) -> Ratios:
-        """Whatever is first in that order."""
-        cache = Cache(size, order)
-
-        def ask(digest: Digest, room: int, at: float, _: float) -> bool:
-            hit = cache.use(digest, at)
-            if not hit:
-                cache.put(digest, room, at)
-            return hit
-
-        return self._run(ask)
+        return self._run(
+            ModelStore(
+                Budget(size), order=lambda some, now: sorted(some, key=lambda e: worth(e, now))
+            ).ask
+        )
 
     def by_age(self, size: int) -> Ratios:
         """A week from when it came, and the oldest first where there is no room."""
-        cache = Cache(size, lambda some, _: sorted(some, key=lambda entry: entry.since))
+        store = ModelStore(
+            Budget(size), order=lambda some, _: sorted(some, key=lambda entry: entry.since)
+        )
 
-        def ask(digest: Digest, room: int, at: float, _: float) -> bool:
-            found = cache.entries.get(digest)
+        def ask(content: Content, at: float) -> Answer:
+            found = store.entries.get(content.key)
             if found is not None and at - found.since > _TTL:
-                cache.drop(digest)
-            hit = cache.use(digest, at)
-            if not hit:
-                cache.put(digest, room, at)
-            return hit
+                store.drop(content.key)
+            return store.ask(content, at)
 
         return self._run(ask)
 
     def by_foresight(self, size: int) -> Ratios:
         """What is asked for last goes first; what never is, at once."""
-        ahead: dict[Digest, float] = {}
-        cache = Cache(size, lambda some, _: sorted(some, key=lambda e: -ahead[e.digest]))
+        return self._run(Foresight(self._trace, size).ask)
 
-        def ask(digest: Digest, room: int, at: float, after: float) -> bool:
-            hit = cache.use(digest, at)
-            ahead[digest] = after
-            if hit and after == math.inf:
-                cache.drop(digest)
-            elif not hit and after < math.inf:
-                cache.put(digest, room, at)
-            return hit
-
-        return self._run(ask)
-
-    def _run(self, ask: Callable[[Digest, int, float, float], bool]) -> Ratios:
-        hits = hit_bytes = asked = asked_bytes = 0
-        for number, (at, digest, room) in enumerate(self._requests):
-            hit = ask(digest, room, at, self._next[number])
-            if number >= self._counted_from:
-                hits, asked = hits + hit, asked + 1
-                hit_bytes, asked_bytes = hit_bytes + hit * room, asked_bytes + room
-        return Ratios(hits / asked, hit_bytes / asked_bytes)
+    def _run(self, ask: Callable[[Content, float], Answer]) -> Ratios:
+        counted_from = int(len(self._trace) * _WARM_UP)
+        tally = run(self._trace, ask, counted_from=counted_from)
+        return Ratios(tally.hit_ratio, tally.byte_hit_ratio)
 
 
 @contextmanager
@@ -209,10 +137,10 @@ def _variants() -> dict[str, Case]:
 def _table(replays: list[tuple[Replay, int]], cases: dict[str, Case]) -> Iterator[str]:
     header = "".join(f"{share:>16.0%}" for share in SHARES)
     yield f"{'byte / object hit ratio, %':<27}{header}"
-    for name, run in cases.items():
+    for name, case in cases.items():
         cells = []
         for share in SHARES:
-            ratios = [run(replay, int(size * share)) for replay, size in replays]
+            ratios = [case(replay, int(size * share)) for replay, size in replays]
             objects = statistics.mean(ratio.objects for ratio in ratios)
             in_bytes = statistics.mean(ratio.bytes for ratio in ratios)
             cells.append(f"{100 * in_bytes:>9.1f} /{100 * objects:>5.1f}")
