@@ -1,0 +1,1 @@
+"""What is made from the settings: `python -m docs` makes it, tests compare it."""
