@@ -1,5 +1,6 @@
 """For every test: it fails if it leaves a task running or a file open."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
@@ -11,6 +12,10 @@ from tests.support.leaks import open_files, opened_since, other_tasks, settle
 # A busy machine is slow now and then, which says nothing of the code.
 hypothesis.settings.register_profile("cacheproxy", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("cacheproxy")
+
+
+# Shells have what they start in the background ignore Ctrl-C, and so does all that this starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,12 @@
 import hashlib
 import os
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -18,10 +18,11 @@ from tests.clients.catalogue import Entry
 from tests.support import images
 from tests.support.parts import wire
 from tests.support.parts.link import CountedLink, counted_link
-from tests.support.parts.process import require_root, wait_until
+from tests.support.parts.process import wait_until
 from tests.support.parts.proxy import Proxy, proxy
 from tests.support.parts.registry import DockerRegistry, docker_registry
 from tests.support.parts.scratch import scratch
+from tests.support.parts.volume import small_volume
 
 pytestmark = pytest.mark.clients
 
@@ -32,18 +33,23 @@ CLIENTS = 4  # whose downloads take less than the budget, so that what is hot ca
 WORKERS = {"server": {"workers": 4}}
 
 HOT = Entry("library/hot", "1", images.image([images.layer(1, 300_000)]))
-COLD = [
-    Entry(f"library/cold-{n}", "1", images.image([images.layer(100 + n, 1_400_000)]))
-    for n in range(60)
-]
 LARGE = Entry("library/large", "1", images.image([images.layer(2, BUDGET + MIB)]))
+
+
+@cache
+def _cold() -> list[Entry]:
+    """Made when they are first needed: whoever only looks which tests there are waits for none."""
+    return [
+        Entry(f"library/cold-{n}", "1", images.image([images.layer(100 + n, 1_400_000)]))
+        for n in range(60)
+    ]
 
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[DockerRegistry]:
     """An upstream with ten times as much as the budget allows."""
     with docker_registry() as running:
-        for entry in (HOT, LARGE, *COLD):
+        for entry in (HOT, LARGE, *_cold()):
             images.push(running.push_url, entry.repository, entry.image, entry.tag)
         yield running
 
@@ -150,28 +156,13 @@ def test_the_disk_never_holds_more_than_it_may(registry: DockerRegistry) -> None
             wait_until(
                 lambda: _heat(directory / "cache", layer.digest) > 10, 15.0, "uses are written"
             )
-            assert _pull_all(running, COLD) == []
+            assert _pull_all(running, _cold()) == []
             assert _pull(running, LARGE) is None
             evicted = running.log().count('"event":"evicted"')
         assert BUDGET / 2 < disk.most <= BUDGET
         assert disk.looks > 100
-        assert evicted > len(COLD) / 2
+        assert evicted > len(_cold()) / 2
         assert _gets(link, layer.digest) == 1
-
-
-@contextmanager
-def _small_volume(directory: Path) -> Iterator[Path]:
-    """A file system of its own, which is soon full."""
-    require_root("a small file system")
-    volume = directory / "volume"
-    volume.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_VOLUME}", "tmpfs", str(volume)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        if os.environ.get("CACHEPROXY_TEST_ALL") == "1":
-            pytest.fail(f"nothing can be mounted here: {mounted.stderr}")
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr}")
-    yield volume
 
 
 @contextmanager
@@ -204,15 +195,15 @@ def test_a_full_volume_is_no_clients_error(registry: DockerRegistry, shared: boo
     with (
         scratch() as directory,
         counted_link(registry.port) as link,
-        _small_volume(directory) as volume,
+        small_volume(directory / "volume", SMALL_VOLUME) as volume,
         _behind(link, volume / "cache", max_size="1GiB") as running,
     ):
         if shared:
             with _somebody_fills(volume):
-                assert _pull_all(running, COLD) == []
+                assert _pull_all(running, _cold()) == []
         else:
-            assert _pull_all(running, COLD) == []
-        assert _pull_all(running, [*COLD[:10], LARGE]) == []
+            assert _pull_all(running, _cold()) == []
+        assert _pull_all(running, [*_cold()[:10], LARGE]) == []
         wait_until(lambda: _is_served_from_the_store(running), 10.0, "the cache caches again")
 
 
@@ -228,11 +219,11 @@ def test_the_budget_is_true_of_what_is_there_after_a_restart(registry: DockerReg
     """Four workers that start at once on a full cache with a smaller budget keep to it."""
     with scratch() as directory, counted_link(registry.port) as link:
         with _behind(link, directory / "cache", max_size=str(4 * BUDGET)) as running:
-            assert _pull_all(running, COLD[:12]) == []
+            assert _pull_all(running, _cold()[:12]) == []
         with _behind(link, directory / "cache", max_size=str(BUDGET)) as running:
-            assert _pull_all(running, COLD[12:18]) == []
+            assert _pull_all(running, _cold()[12:18]) == []
             with Disk(directory / "cache") as disk:
-                assert _pull_all(running, COLD[18:24]) == []
+                assert _pull_all(running, _cold()[18:24]) == []
         assert disk.most <= BUDGET
 
 
@@ -243,7 +234,7 @@ def test_configured_sizes_are_shown(registry: DockerRegistry) -> None:
         counted_link(registry.port) as link,
         _behind(link, directory / "cache", max_size="8MiB") as running,
     ):
-        assert _pull(running, COLD[0]) is None
+        assert _pull(running, _cold()[0]) is None
         page = wire.get(running.admin_url + "/metrics").body.decode()
     shown = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
     assert float(shown["cacheproxy_store_max_bytes"]) == BUDGET

@@ -120,6 +120,16 @@ def test_a_missing_part_skips_and_in_ci_fails(monkeypatch: pytest.MonkeyPatch) -
         require("no-such-program", "some-package")
 
 
+def test_what_ci_says_it_cannot_have_skips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that CI names as not to be had skips its tests there, and no other one's."""
+    monkeypatch.setenv("CACHEPROXY_TEST_ALL", "1")
+    monkeypatch.setenv("CACHEPROXY_TEST_WITHOUT", "other-package some-package")
+    with pytest.raises(pytest.skip.Exception, match="Debian package: some-package"):
+        require("no-such-program", "some-package")
+    with pytest.raises(pytest.fail.Exception, match="Debian package: package"):
+        require("no-such-program", "package")
+
+
 def _runs(pid: int) -> bool:
     """Whether a process runs; a zombie, which waits for its new parent, does not."""
     try:

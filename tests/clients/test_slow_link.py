@@ -5,11 +5,12 @@ import random
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address
 
 import pytest
 
-from tests.support.images import OCI_MANIFEST, Blob
+from tests.support.images import OCI_MANIFEST, Blob, Image
 from tests.support.parts import exposition, wire
 from tests.support.parts.distant import DistantRegistry, bulk, distant_registry
 from tests.support.parts.namespace import namespace
@@ -27,7 +28,14 @@ REPOSITORY = "team/large"
 ON_THE_WIRE = 1.05
 ACCEPT = {"Accept": OCI_MANIFEST}
 
-LAYERS = bulk(1, SIZE, count=4).layers
+
+@cache
+def _image() -> Image:
+    return bulk(1, SIZE, count=4)
+
+
+def _layer(number: int) -> Blob:
+    return _image().layers[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def registry() -> Iterator[DistantRegistry]:
     with distant_registry() as running:
-        running.hold(REPOSITORY, bulk(1, SIZE, count=4))
+        running.hold(REPOSITORY, _image())
         yield running
 
 
@@ -62,9 +70,10 @@ def scene(registry: DistantRegistry, request: pytest.FixtureRequest) -> Iterator
         yield Scene(running, registry)
 
 
+@pytest.mark.alone
 def test_a_cold_blob_crosses_once_for_all_clients(scene: Scene) -> None:
     """However many clients want a cold blob, it crosses once, and none waits for long."""
-    blob = LAYERS[0]
+    blob = _layer(0)
     (direct,) = pull_all(scene.registry.address, [Pull(_upstream(blob))])
     with _crosses_once(scene):
         pulls = pull_all(scene.address, [Pull(_target(blob)) for _ in range(CLIENTS)])
@@ -77,7 +86,7 @@ def test_a_cold_blob_crosses_once_for_all_clients(scene: Scene) -> None:
 
 def test_clients_that_hang_up_cost_nothing(scene: Scene) -> None:
     """Of 32 clients of a cold blob half leave midway; the rest get it, and it crosses once."""
-    blob, dice = LAYERS[1], random.Random(31)
+    blob, dice = _layer(1), random.Random(31)
     leave_at = [dice.randrange(1, SIZE) if n % 2 else None for n in range(CLIENTS)]
     with _crosses_once(scene):
         pulls = pull_all(scene.address, [Pull(_target(blob), leave_at=at) for at in leave_at])
@@ -88,7 +97,7 @@ def test_clients_that_hang_up_cost_nothing(scene: Scene) -> None:
 
 def test_everybody_may_hang_up(scene: Scene) -> None:
     """A cold blob whose one client leaves at once is fetched to its end, and only once."""
-    blob = LAYERS[1]
+    blob = _layer(1)
     with _crosses_once(scene):
         (first,) = pull_all(scene.address, [Pull(_target(blob), leave_at=1)])
         wait_until(lambda: scene.fetched() >= SIZE, 20.0, "all has been fetched")
@@ -103,7 +112,7 @@ def test_open_ended_ranges_of_one_client_cross_once(scene: Scene) -> None:
 
     So does containerd from 2.1 on: each range is open-ended, and it reads only its own part.
     """
-    blob, part = LAYERS[2], SIZE // 6
+    blob, part = _layer(2), SIZE // 6
     starts = range(0, SIZE, part)
     asked = [Pull(_target(blob), start=start, leave_at=part) for start in starts]
     with _crosses_once(scene):
@@ -118,7 +127,7 @@ def test_open_ended_ranges_of_one_client_cross_once(scene: Scene) -> None:
 
 def test_a_client_that_stalls_slows_nobody(scene: Scene) -> None:
     """While one client of a cold blob takes no byte, all others get it; then it does, too."""
-    blob = LAYERS[3]
+    blob = _layer(3)
     # Counted from before the first request: it is the one that starts the download.
     with socket.create_connection(scene.address, timeout=30.0) as stalled, _crosses_once(scene):
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -135,7 +144,7 @@ def test_a_client_that_stalls_slows_nobody(scene: Scene) -> None:
 def test_a_link_is_as_slow_as_it_was_made_and_leaves_nothing(registry: DistantRegistry) -> None:
     """A namespace's link keeps its rate, and is gone with the namespace, also after a failure."""
     registry.link.limit("80mbit")
-    (slow,) = pull_all(registry.address, [Pull(_upstream(LAYERS[0]))])
+    (slow,) = pull_all(registry.address, [Pull(_upstream(_layer(0)))])
     registry.link.limit("800mbit")
     assert slow.whole
     assert slow.seconds > SIZE / 10e6 / 2  # its burst and its queue go faster

@@ -68,7 +68,7 @@ def test_workers_that_die_lose_nothing_and_spoil_nothing(
     assert tally.wrong == []
     assert tally.whole > 0
     assert killed
-    assert gone(killed | everyone)
+    wait_until(lambda: gone(killed | everyone), 20.0, "all processes have ended")
     kept = {path.name for path in (cache / "blobs").rglob("*") if path.is_file()}
     assert {layer.digest.partition(":")[2] for layer in layers} <= kept
 

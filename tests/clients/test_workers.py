@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.support.parts import exposition, wire
 from tests.support.parts.crew import Crew, gone, kill
 from tests.support.parts.distant import DistantRegistry, bulk, distant_registry
 from tests.support.parts.process import free_port, wait_until
+from tests.support.parts.program import run
 from tests.support.parts.proxy import Proxy, proxy
 from tests.support.parts.readers import Readers
 from tests.support.parts.scratch import scratch
@@ -98,12 +101,22 @@ def test_all_workers_serve_one_download(scene: Scene) -> None:
 
 
 def test_all_workers_say_how_long_a_blob_is(registry: DistantRegistry) -> None:
-    """Without a manifest too, the answers of all workers have a Content-Length from the start."""
-    with proxy({"docker.io": registry.url}, settings={"server": {"workers": WORKERS}}) as running:
-        asked = [Pull(_target(), leave_at=1) for _ in range(32)]
-        pulls = pull_all(("127.0.0.1", running.port), asked)
+    """Without a manifest too, all workers tell those who came before upstream's answer."""
+    with (
+        proxy({"docker.io": registry.url}, settings={"server": {"workers": WORKERS}}) as running,
+        ExitStack() as stack,
+    ):
+        clients = [
+            stack.enter_context(closing(HTTPConnection("127.0.0.1", running.port, PROMPT)))
+            for _ in range(32)
+        ]
+        with _held_up(registry):
+            for client in clients:
+                client.request("GET", _target())
+            wait_until(lambda: _unread(running.port) == 0, PROMPT, "all requests are read")
+        lengths = [client.getresponse().headers["Content-Length"] for client in clients]
 
-    assert [(pull.error, pull.size) for pull in pulls] == [(None, SIZE)] * len(pulls)
+    assert lengths == [str(SIZE)] * len(clients)
 
 
 def test_another_worker_takes_over_from_one_that_was_killed(scene: Scene) -> None:
@@ -238,6 +251,23 @@ def _refused(directory: Path, server: dict[str, Any], cache: Path) -> str:
 def _assert_replaced(scene: Scene, killed: int) -> None:
     wait_until(lambda: len(scene.crew.workers()) == WORKERS, PROMPT, "it is replaced")
     assert killed not in scene.crew.workers()
+
+
+@contextmanager
+def _held_up(registry: DistantRegistry) -> Iterator[None]:
+    """Within it upstream does not answer; then it does, to who has asked meanwhile."""
+    registry.link.swallow()
+    try:
+        yield
+    finally:
+        registry.link.restore()
+
+
+def _unread(port: int) -> int:
+    """Bytes that clients have sent to a port, and nobody has read."""
+    look = ["ss", "--no-header", "--tcp", "--numeric", "state", "established"]
+    connections = run([*look, f"sport = :{port}"]).decode().splitlines()
+    return sum(int(connection.split()[0]) for connection in connections)
 
 
 def _connects(scene: Scene) -> bool:

@@ -5,7 +5,8 @@ import os
 import pickle
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ from cacheproxy.metadata.hot import HotMetadata
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Metadata
+from tests.support.parts.redis import ENGINES, Engine, redis_cluster, redis_server
+from tests.support.redis_stores import OwnRedis, own_namespace, shared
 
 M = TypeVar("M", bound=Metadata)
 
@@ -33,13 +36,29 @@ _SHA512 = Digest.parse("sha512:" + "0123456789abcdef" * 8)
 _RECORD = TagRecord(_DIGEST, 1_700_000_000.25)
 _PAGE = Listing(bytes(range(256)), "application/json", "n=2&last=a%2Fb", "artifactType", 1.5)
 
-_ADAPTERS: dict[str, Callable[[Path], Metadata]] = {
-    "memory": lambda _: MemoryMetadata(),
-    "embedded": EmbeddedMetadata,
-    "hot over memory": lambda _: HotMetadata(MemoryMetadata(), Observers([])),
-    "hot over embedded": lambda path: HotMetadata(EmbeddedMetadata(path), Observers([])),
+# What each is opened with: a directory, and the URL of a Redis where it has one.
+_ADAPTERS: dict[str, Callable[[Path, str], Metadata]] = {
+    "memory": lambda *_: MemoryMetadata(),
+    "embedded": lambda path, _: EmbeddedMetadata(path),
+    "hot over memory": lambda *_: HotMetadata(MemoryMetadata(), Observers([])),
+    "hot over embedded": lambda path, _: HotMetadata(EmbeddedMetadata(path), Observers([])),
+    "redis": lambda _, url: OwnRedis(url),
+    "redis cluster": lambda _, url: OwnRedis(url),
+    "valkey": lambda _, url: OwnRedis(url),
+    "valkey cluster": lambda _, url: OwnRedis(url),
+    "shared by redis": lambda path, url: shared(url, path),
+    "hot over shared by redis": lambda path, url: HotMetadata(shared(url, path), Observers([])),
 }
-_DURABLE = ("embedded", "hot over embedded")
+_DURABLE = (
+    "embedded",
+    "hot over embedded",
+    "redis",
+    "redis cluster",
+    "valkey",
+    "valkey cluster",
+    "shared by redis",
+    "hot over shared by redis",
+)
 
 
 @asynccontextmanager
@@ -50,9 +69,34 @@ async def _closing(metadata: M) -> AsyncIterator[M]:
         await metadata.close()
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[Engine, bool], str]]:
+    """The URL of a server, or of a Cluster; each is started for the first who wants it."""
+    with ExitStack() as stack:
+
+        @cache
+        def url_of(engine: Engine, is_cluster: bool) -> str:
+            if not is_cluster:
+                return stack.enter_context(redis_server(engine=engine)).url
+            first, *_ = stack.enter_context(redis_cluster(engine=engine))
+            return f"redis+cluster://{first.address}"
+
+        yield url_of
+
+
+def _url_for(request: pytest.FixtureRequest) -> str:
+    """Of what an adapter's name says that it needs; a namespace of its own for each test."""
+    for engine in ENGINES:
+        if engine in request.param:
+            url_of = request.getfixturevalue("servers")
+            return own_namespace(url_of(engine, "cluster" in request.param))
+    return ""
+
+
 @pytest.fixture(params=_ADAPTERS)
 async def metadata(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Metadata]:
-    async with _closing(_ADAPTERS[request.param](tmp_path / "metadata")) as opened:
+    make = _ADAPTERS[request.param]
+    async with _closing(make(tmp_path / "metadata", _url_for(request))) as opened:
         yield opened
 
 
@@ -219,7 +263,8 @@ async def test_one_who_gives_up_disturbs_nobody(metadata: Metadata) -> None:
 @pytest.fixture(params=_DURABLE)
 def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Metadata]:
     """Opens the same store again each time."""
-    return lambda: _ADAPTERS[request.param](tmp_path / "metadata")
+    url = _url_for(request)
+    return lambda: _ADAPTERS[request.param](tmp_path / "metadata", url)
 
 
 async def test_a_durable_store_remembers(reopened: Callable[[], Metadata]) -> None:

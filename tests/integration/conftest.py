@@ -1,4 +1,4 @@
-"""A proxy in front of one scripted registry, which stands for Docker Hub, and what it logs."""
+"""A proxy in front of one scripted registry, which stands for Docker Hub, what it logs, a Redis."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.hasty import HastyProxy, hasty_proxy
 from tests.support.logged import Log, logged
+from tests.support.parts.redis import Engine, RedisServer, redis_server
 from tests.support.scripted_registry import ScriptedRegistry
 
 
@@ -29,3 +30,16 @@ def log() -> Iterator[Log]:
     """What is logged; ask for it before the proxy that is to log."""
     with logged() as kept:
         yield kept
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """Whose Redis it is, but for tests that are `on_each_engine`."""
+    return "redis"
+
+
+@pytest.fixture
+def redis(engine: Engine) -> Iterator[RedisServer]:
+    """A server that a test may spoil."""
+    with redis_server(engine=engine) as server:
+        yield server

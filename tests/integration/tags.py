@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.integration.fills import until
 from tests.support import images
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
 from tests.support.scripted_registry import ScriptedRegistry
-from tests.support.seen import Seen
+from tests.support.seen import Seen, see
 
 OLD, NEW = images.simple(seed=51), images.simple(seed=52)
 REPOSITORY = "team/app"
@@ -47,3 +48,11 @@ def is_stale(answer: Seen, detail: str | None = None) -> bool:
     ttl = answer.cache["ttl"]
     assert isinstance(ttl, int)
     return answer.cache["hit"] is True and ttl < 0 and answer.cache.get("detail") == detail
+
+
+async def pull_old(proxy: HastyProxy) -> None:
+    """Pull the old image with all its layers, as a client does, and wait until it is stored."""
+    assert (await see(proxy, BY_TAG)).body == OLD.manifest
+    for digest in OLD.all_blobs:
+        await proxy.body(f"/v2/{REPOSITORY}/blobs/{digest}")
+    await until(lambda: len(proxy.files("blobs")) == len(OLD.all_blobs) + 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cacheproxy import __version__
 from cacheproxy.domain.events import FillEnded
 from tests.support import images
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
@@ -141,6 +142,57 @@ async def test_requests(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
     assert sum(len(labels) for labels in numbers.labels("requests_total")) == 6 * 3
     observed = numbers.get("request_duration_seconds_count", operation="manifest", outcome="hit")
     assert observed == 1
+
+
+async def test_pulls(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """Pulls of clients are counted, and those that upstream saw, as a rate limit counts them."""
+    for method in ("GET", "GET", "HEAD", "GET"):
+        await see(proxy, _BY_TAG, method=method)
+    await see(proxy, "/v2/app/manifests/absent")
+    numbers = await numbers_of(proxy)
+    assert numbers.get("pulls_total", upstream="docker.io") == 3
+    assert numbers.get("upstream_pulls_total", upstream="docker.io") == 1
+    assert numbers.get("pulls_total", upstream="quay.io") == 0
+
+
+async def test_failures(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """What fails for upstream's sake is counted by its status, what is not there is not."""
+    await see(proxy, "/v2/app/manifests/absent")
+    hub.script(Match.manifest("other"), StatusFault(500))
+    await see(proxy, "/v2/app/manifests/other")
+    found = (await numbers_of(proxy)).labels("failures_total")
+    assert found == [{"upstream": "docker.io", "status": "502"}]
+
+
+async def test_repositories(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """The page has what was served, fetched and saved for each repository, soon after."""
+    hub.add_image("library/other", "1", _IMAGE)
+    for path in (_BY_TAG, _BY_TAG, "/v2/other/manifests/1"):
+        await see(proxy, path)
+    size = len(_IMAGE.manifest)
+
+    async def bytes_of(repository: str) -> list[float | None]:
+        labels = {"upstream": "docker.io", "repository": f"library/{repository}"}
+        numbers = await numbers_of(proxy)
+        names = ("served", "fetched", "saved")
+        return [numbers.get(f"repository_{name}_bytes", **labels) for name in names]
+
+    expected = [[2 * size, size, size], [size, size, 0]]
+    async with asyncio.timeout(5):
+        while [await bytes_of(name) for name in ("app", "other")] != expected:
+            proxy.clock.advance(1)
+            await asyncio.sleep(0.01)
+
+
+async def test_prices(hub: ScriptedRegistry, tmp_path: Path) -> None:
+    """An upstream's price is on the page, in the currency of all prices; so is the version."""
+    wanted = Wanted(upstream={"price_per_gb": 0.09})
+    async with hasty_proxy({"docker.io": hub}, tmp_path, wanted) as proxy:
+        numbers = await numbers_of(proxy)
+    assert numbers.get("price_per_gigabyte", upstream="docker.io", currency="USD") == 0.09
+    assert [labels["version"] for labels in numbers.labels("build_info")] == [__version__]
+    assert numbers.get("config_last_reload_success") == 1
+    assert numbers.get("replicas") == 1
 
 
 async def test_labels_are_bounded(proxy: HastyProxy) -> None:

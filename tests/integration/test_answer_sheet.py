@@ -232,7 +232,9 @@ async def test_an_error_for_each_of_many(hub: ScriptedRegistry, full: HastyProxy
     hub.script(Match(), Always(StatusFault(500)))
     for asked in _ASKED.values():
         answers = await asyncio.gather(*(see(full, asked.path) for _ in range(20)))
-        assert {(answer.status, answer.code) for answer in answers} == {(502, "UNAVAILABLE")}
+        # 503 once it is given a rest.
+        assert {answer.status for answer in answers} <= {502, 503}
+        assert {answer.code for answer in answers} == {"UNAVAILABLE"}
 
 
 @pytest.mark.parametrize("asked", _EVERYTHING)

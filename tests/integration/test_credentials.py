@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from cacheproxy.settings.model import CredentialsSettings, TagSettings
 from cacheproxy.settings.secret import Secret
+from cacheproxy.settings.upstream_model import CredentialsSettings, TagSettings
+from tests.integration.fills import until
 from tests.support import images
 from tests.support.egress import Egress
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
@@ -105,12 +106,16 @@ async def test_token_of_a_user(tmp_path: Path) -> None:
 
 
 async def test_basic(tmp_path: Path) -> None:
-    """A registry that wants a password gets it with each request, after its first challenge."""
+    """A registry that wants a password gets it with each request, after its first challenge.
+
+    It is asked once whether the password is right, however many requests there are.
+    """
     auth = Basic(_USER, _PASSWORD)
     async with _between(tmp_path, auth, credentials=_login()) as (registry, proxy):
         await _pull(proxy)
-        assert _statuses(registry.requests()) == [401, 200, 200, 200, 200]
-        assert _schemes(registry.requests()) == ["", "Basic", "Basic", "Basic", "Basic"]
+        assert _statuses(registry.requests()) == [401, 200, 200, 200, 200, 200]
+        assert _schemes(registry.requests()) == ["", *["Basic"] * 5]
+        assert [entry.path for entry in registry.requests()].count("/v2/") == 1
 
 
 async def test_a_token_for_each_repository(tmp_path: Path) -> None:
@@ -185,14 +190,14 @@ async def test_a_token_that_upstream_never_takes(tmp_path: Path) -> None:
 async def test_wrong_credentials(
     tmp_path: Path, auth: Auth, login: CredentialsSettings | None
 ) -> None:
-    """Credentials that are refused are a 403, and a few requests upstream, not a storm."""
+    """Credentials that are refused are a 403, and are shown twice, whoever asks for what."""
     async with _between(tmp_path, auth, credentials=login) as (registry, proxy):
         blob = f"/v2/{_REPOSITORY}/blobs/{_BLOB.digest}"
         for path in (_BY_TAG, blob, f"/v2/{_REPOSITORY}/tags/list"):
-            before = len(registry.journal)
             answer = await see(proxy, path)
             assert (answer.status, answer.code) == (403, "DENIED")
-            assert len(registry.journal) - before <= 2
+        assert _schemes(registry.journal).count("Basic") == (2 if login else 0)
+        assert len(registry.journal) <= 6
 
 
 async def test_wrong_credentials_of_many(tmp_path: Path) -> None:
@@ -215,6 +220,63 @@ async def test_one_refusal_is_not_the_others(tmp_path: Path) -> None:
         registry.script(Match(path_regex="/team/private/"), Always(StatusFault(403)))
         assert (await see(proxy, "/v2/team/private/manifests/1")).status == 403
         assert (await see(proxy, _BY_TAG)).status == 200
+
+
+@pytest.mark.parametrize("refusal", [401, 403])
+async def test_what_the_token_server_does_not_know(tmp_path: Path, refusal: int) -> None:
+    """Whoever asks for what does not exist, however often, locks nobody else out."""
+    auth = Bearer(users=_USERS, anonymous=False)
+    async with _between(tmp_path, auth, credentials=_login()) as (registry, proxy):
+        for number in range(5):
+            registry.tokens.script(Match(), StatusFault(refusal))
+            assert (await see(proxy, f"/v2/team/none{number}/manifests/1")).status == 403
+        await _pull(proxy)
+        asked = [entry.query.get("scope") for entry in registry.token_requests]
+        assert asked.count(None) == 5
+
+
+async def test_credentials_that_cannot_be_had(tmp_path: Path) -> None:
+    """Where a helper is broken, what is cached stands in, and the error of the rest says so."""
+    tags = TagSettings(fresh_for=10.0)
+    auth = Basic(_USER, _PASSWORD)
+    cache = tmp_path / "cache"
+    async with _between(cache, auth, credentials=_login(), tags=tags) as (registry, proxy):
+        await _pull(proxy)
+        broken = CredentialsSettings(provider="exec", command=(str(tmp_path / "absent"),))
+        wanted = Wanted(upstream={"credentials": broken, "tags": tags})
+        async with hasty_proxy({"docker.io": registry}, cache, wanted) as second:
+            second.clock.advance(20)
+            assert (await see(second, _BY_TAG)).body == _IMAGE.manifest
+            answer = await see(second, f"/v2/{_REPOSITORY}/manifests/2")
+            assert (answer.status, answer.code) == (502, "UNAVAILABLE")
+            assert b"docker.io's credentials (exec) cannot be had: absent" in answer.body
+            assert str(tmp_path).encode() not in answer.body
+
+
+async def test_a_password_that_is_mended(tmp_path: Path) -> None:
+    """A wrong password that was refused twice rests, and the right one in its file is used."""
+    file = tmp_path / "password"
+    file.write_text("wrong")
+    login = CredentialsSettings(_USER, Secret("wrong", file))
+    auth = Basic(_USER, _PASSWORD)
+    async with _between(tmp_path / "cache", auth, credentials=login) as (registry, proxy):
+        for _ in range(5):
+            assert (await see(proxy, _BY_TAG)).status == 403
+        assert _schemes(registry.journal).count("Basic") == 2
+        file.write_text(f"{_PASSWORD}\n", encoding="utf-8")
+        await _pull(proxy)
+
+
+async def test_a_login_goes_nowhere_with_a_check(tmp_path: Path) -> None:
+    """What a refused login is checked with follows no redirect, and goes to upstream alone."""
+    async with ScriptedRegistry() as evil:
+        auth = Basic(_USER, "other")
+        async with _between(tmp_path, auth, credentials=_login()) as (registry, proxy):
+            there = StatusFault(307, {"Location": f"{evil.url}/v2/"})
+            registry.script(Match(path_regex="^/v2/$"), there)
+            assert (await see(proxy, _BY_TAG)).status == 403
+            assert [entry.path for entry in registry.requests()][-1] == "/v2/"
+            assert evil.requests() == ()
 
 
 @pytest.mark.parametrize(
@@ -259,6 +321,8 @@ async def test_the_token_server_is_down(tmp_path: Path) -> None:
     tags = TagSettings(fresh_for=10.0)
     async with _between(tmp_path, Bearer(), tags=tags) as (registry, proxy):
         await _pull(proxy)
+        # A client has the last byte before the blob has its name.
+        await until(lambda: len(proxy.files("blobs")) == len(_IMAGE.blobs) + 1)
         await registry.tokens.stop()
         registry.revoke_tokens()
         proxy.clock.advance(20)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.events import FillEnded, FillStarted
 from cacheproxy.storage.layout import Layout
 from tests.integration.fills import until
 from tests.support import images
@@ -32,6 +33,12 @@ class Scene:
         """Of a stored blob."""
         return Path(Layout(self.proxy.directory).blob(Digest(digest)))
 
+    def part(self, name: str) -> str:
+        """The digest of a part of the image."""
+        config, *layers = self.image.blobs
+        parts = {"layer": layers[0], "config": config}
+        return parts[name].digest if name in parts else self.image.digest
+
     async def pull(self) -> dict[str, bytes]:
         """All of the image, as a client gets it, by digest."""
         got = {self.image.digest: await self.proxy.body("/v2/app/manifests/1")}
@@ -40,6 +47,9 @@ class Scene:
         # A client has the last byte before the blob has its name.
         await until(lambda: len(self.proxy.files("blobs")) == len(got))
         await until(lambda: not self.proxy.files("ingest"))
+        # Who asks in the moment between commit and end would follow what has just come.
+        events = self.proxy.events
+        await until(lambda: len(events.of(FillStarted)) == len(events.of(FillEnded)))
         return got
 
     async def run(self, *arguments: str) -> tuple[int, str]:
@@ -102,29 +112,78 @@ def _overwrite(path: Path, body: bytes) -> None:
     path.chmod(0o444)
 
 
-@pytest.mark.parametrize(
-    ("part", "damage"),
-    [
-        ("layer", _flip),
-        ("layer", _truncate),
-        ("layer", _empty),
-        ("layer", _delete),
-        ("config", _flip),
-        ("manifest", _flip),
-        ("manifest", _truncate),
-        ("manifest", _delete),
-    ],
-)
+_DAMAGES = [
+    ("layer", _flip),
+    ("layer", _truncate),
+    ("layer", _empty),
+    ("layer", _delete),
+    ("config", _flip),
+    ("manifest", _flip),
+    ("manifest", _truncate),
+    ("manifest", _delete),
+]
+
+
+@pytest.mark.parametrize(("part", "damage"), _DAMAGES)
+async def test_what_is_damaged_is_never_served(
+    scene: Scene, part: str, damage: Callable[[Path], None]
+) -> None:
+    """A pull of what was damaged a moment ago brings the right bytes, fetched in that pull."""
+    digest = scene.part(part)
+    damage(scene.path(digest))
+    is_bad = scene.path(digest).exists()
+    fetched = len(scene.hub.requests("GET"))
+    assert await scene.pull() == scene.right()
+    assert len(scene.hub.requests("GET")) == fetched + 1
+    assert len(scene.proxy.files("quarantine")) == is_bad
+    assert await scene.pull() == scene.right()
+    assert len(scene.hub.requests("GET")) == fetched + 1
+
+
+async def test_what_is_damaged_is_fetched_once_for_all(scene: Scene) -> None:
+    """Many who want a damaged layer at once get the right one, for one request to upstream."""
+    digest = scene.part("layer")
+    _flip(scene.path(digest))
+    fetched = len(scene.hub.requests())
+    bodies = await asyncio.gather(*(scene.proxy.body(f"/v2/app/blobs/{digest}") for _ in range(16)))
+    assert set(bodies) == {scene.right()[digest]}
+    assert len(scene.hub.requests()) == fetched + 1
+
+
+async def test_swapped_blobs_are_never_served(scene: Scene) -> None:
+    """Two blobs under each other's names, moved there whole with their times, are found out."""
+    one, two = (scene.path(layer.digest) for layer in scene.image.layers)
+    aside = one.with_name("aside")
+    one.rename(aside)
+    two.rename(one)
+    aside.rename(two)
+    fetched = len(scene.hub.requests("GET"))
+    assert await scene.pull() == scene.right()
+    assert len(scene.hub.requests("GET")) == fetched + 2
+    # One that a client still had open is written over instead.
+    assert len(scene.proxy.files("quarantine")) <= 2
+
+
+async def test_a_copy_of_the_store_is_served(scene: Scene) -> None:
+    """Files that somebody has put back are read again once, and cost upstream nothing."""
+    for digest in scene.right():
+        path = scene.path(digest)
+        body = path.read_bytes()
+        path.unlink()
+        path.write_bytes(body)
+    fetched = len(scene.hub.requests())
+    assert await scene.pull() == scene.right()
+    assert await scene.pull() == scene.right()
+    assert len(scene.hub.requests()) == fetched
+    assert not scene.proxy.files("quarantine")
+
+
+@pytest.mark.parametrize(("part", "damage"), _DAMAGES)
 async def test_what_was_damaged_is_right_again(
     scene: Scene, part: str, damage: Callable[[Path], None]
 ) -> None:
     """After a scrub beside the running proxy, a pull brings the right bytes, fetched anew."""
-    config, *layers = scene.image.blobs
-    digest = {
-        "layer": layers[0].digest,
-        "config": config.digest,
-        "manifest": scene.image.digest,
-    }[part]
+    digest = scene.part(part)
     damage(scene.path(digest))
     code, output = await scene.run("scrub")
     assert code == 0, output

@@ -18,7 +18,7 @@ from tests.integration.fills import (
     pull,
     until,
 )
-from tests.support.hasty import Wanted
+from tests.support.hasty import Wanted, hasty_proxy
 from tests.support.scripted_registry import Gate
 
 
@@ -57,6 +57,26 @@ async def test_a_late_joiner_starts_at_the_beginning(tmp_path: Path) -> None:
             gate.release()
             assert early + await late.read() == BODY
         assert (await first).right
+        assert len(hub.blob_gets(DIGEST)) == 1
+
+
+@pytest.mark.parametrize(("asked", "status"), [({}, 200), ({"Range": "bytes=1000-"}, 206)])
+async def test_what_another_worker_fetches_has_its_size(
+    tmp_path: Path, asked: dict[str, str], status: int
+) -> None:
+    """Though no manifest has said how long it is, and only that worker has heard it."""
+    gate = Gate(at=1_000_000)
+    async with cold(tmp_path, gate) as (hub, one), one.get(PATH) as first:
+        await gate.reached()
+        async with (
+            hasty_proxy({"docker.io": hub}, tmp_path / "cache") as other,
+            other.get(PATH, headers=asked) as response,
+        ):
+            start = SIZE - int(response.headers["Content-Length"])
+            gate.release()
+            assert (response.status, await response.read()) == (status, BODY[start:])
+            assert start == (1000 if asked else 0)
+        assert await first.read() == BODY
         assert len(hub.blob_gets(DIGEST)) == 1
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cacheproxy.domain.events import FillEnded
-from cacheproxy.settings.model import CredentialsSettings
 from cacheproxy.settings.secret import Secret
+from cacheproxy.settings.upstream_model import CredentialsSettings
 from tests.support import images
 from tests.support.egress import Egress
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy

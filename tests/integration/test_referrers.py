@@ -71,6 +71,35 @@ class TestReferrers:
         target = f"{_REFERRERS}?next=a%2Fb&artifactType=x{ns}"
         assert answer.headers["Link"] == f'<{target}>; rel="next"'
 
+    async def test_foreign_link(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+        """A list that goes on at another host is refused, as one of tags is."""
+        link = f'<https://evil.example{_REFERRERS}?next=a>; rel="next"'
+        hub.script(Match(), WithHeader("Link", link))
+        answer = await see(proxy, _REFERRERS)
+        assert (answer.status, answer.code) == (502, "UNAVAILABLE")
+        assert b"evil" not in answer.body
+
+    async def test_gone(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+        """What upstream no longer knows keeps its referrers, for as long as a tag would be kept."""
+        before = await see(proxy, _REFERRERS)
+        hub.script(Match(), Always(StatusFault(404)))
+        proxy.clock.advance(101)
+        assert (await see(proxy, _REFERRERS)).body == before.body
+        proxy.clock.advance(1000)
+        assert _types(await see(proxy, _REFERRERS)) == []
+
+    async def test_none_is_nothing_to_keep(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+        """An empty list is renewed by a 404, and not served stale for it."""
+        path = f"/v2/{_REPOSITORY}/referrers/{images.sha256(b'nothing')}"
+        assert _types(await see(proxy, path)) == []
+        hub.script(Match(), Always(StatusFault(404)))
+        proxy.clock.advance(101)
+        for expected in ("fwd", "hit"):
+            answer = await see(proxy, path)
+            assert _types(answer) == []
+            assert expected in answer.cache
+            assert not str(answer.cache.get("ttl", 0)).startswith("-")
+
     async def test_none(self, proxy: HastyProxy) -> None:
         """What has no referrers has an empty list of them."""
         path = f"/v2/{_REPOSITORY}/referrers/{images.sha256(b'nothing')}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from typing_extensions import override
 
 from cacheproxy.bootstrap.serving import Serving, serving
 from tests.support import images
@@ -22,6 +23,7 @@ from tests.unit.support.raw_client import connected
 _BODY = random.Random(141).randbytes(3_000_000)
 _IMAGE = images.simple(seed=142)
 _WITHIN = 10.0
+_DELAY = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,15 @@ class _Proxy:
 
 @asynccontextmanager
 async def _proxy(
-    hub: ScriptedRegistry, directory: Path, drain: float, **wanted: Any
+    hub: ScriptedRegistry,
+    directory: Path,
+    drain: float,
+    clock: HastyClock | None = None,
+    **wanted: Any,
 ) -> AsyncIterator[_Proxy]:
-    settings = settings_for(
-        {"docker.io": hub}, directory, Wanted(server={"drain_timeout": drain}, **wanted)
-    )
-    clock = HastyClock()
+    server = {"drain_timeout": drain} | wanted.pop("server", {})
+    settings = settings_for({"docker.io": hub}, directory, Wanted(server=server, **wanted))
+    clock = clock or HastyClock()
     async with aiohttp.ClientSession() as client, AsyncExitStack() as stack:
         served = await stack.enter_async_context(serving(settings, Events(), clock))
         yield _Proxy(served, stack, client, clock, directory)
@@ -95,6 +100,42 @@ async def test_a_download_ends_well(hub: ScriptedRegistry, tmp_path: Path, blob:
         gate.release()
         assert await response.read() == _BODY
     assert [path.stat().st_size for path in proxy.files("blobs")] == [len(_BODY)]
+
+
+class _Held(HastyClock):
+    """A clock that stands still before the port is closed, until it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_reached, self.is_over = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        if seconds == _DELAY:
+            self.is_reached.set()
+            await self.is_over.wait()
+        else:
+            await super().sleep(seconds)
+
+
+async def test_the_port_stays_open_for_a_while(hub: ScriptedRegistry, tmp_path: Path) -> None:
+    """Who is told to leave says so first, and goes on serving until everyone may know."""
+    hub.add_image("library/app", "1", _IMAGE)
+    clock = _Held()
+    server = {"drain_delay": _DELAY}
+    async with (
+        _proxy(hub, tmp_path, _WITHIN, clock, server=server) as proxy,
+        asyncio.TaskGroup() as group,
+    ):
+        assert await proxy.admin("/readyz") == 200
+        group.create_task(proxy.stack.aclose())
+        async with asyncio.timeout(_WITHIN):
+            await clock.is_reached.wait()
+        assert await proxy.admin("/readyz") == 503
+        async with proxy.client.get(f"{proxy.url}/v2/app/manifests/1") as response:
+            assert await response.read() == _IMAGE.manifest
+        clock.is_over.set()
+        await proxy.refuses()
 
 
 async def test_an_answer_that_is_awaited(hub: ScriptedRegistry, tmp_path: Path) -> None:

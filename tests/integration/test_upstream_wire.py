@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 
-from cacheproxy.settings.model import ClientCertificateSettings, CredentialsSettings
 from cacheproxy.settings.secret import Secret
+from cacheproxy.settings.upstream_model import ClientCertificateSettings, CredentialsSettings
 from tests.support import images
 from tests.support.egress import Egress
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
@@ -250,6 +250,24 @@ class TestTls:
         registry = ScriptedRegistry(tls=context)
         async with _between(registry, tmp_path / "cache", **upstream) as proxy:
             assert await self._status(proxy) == ((200, 200) if shown else (502, 502))
+
+    async def test_a_client_certificate_is_not_for_mirrors(
+        self, authority: _Authority, tmp_path: Path
+    ) -> None:
+        """A mirror that wants a certificate of the client is shown none, and so gives nothing."""
+        context = authority.server()
+        context.verify_mode = ssl.CERT_REQUIRED
+        authority.ca.configure_trust(context)
+        mirror, registry = ScriptedRegistry(tls=context), ScriptedRegistry(tls=context)
+        async with mirror:
+            upstream = {
+                "ca_file": authority.file,
+                "client_certificate": authority.client(tmp_path),
+                "mirrors": (mirror.url,),
+            }
+            async with _between(registry, tmp_path / "cache", **upstream) as proxy:
+                assert await self._status(proxy) == (200, 200)
+                assert mirror.journal == ()
 
     async def test_plain_where_tls_is_meant(self, authority: _Authority, tmp_path: Path) -> None:
         """An upstream that speaks no TLS where it should is a 502, and is sent nothing."""

@@ -342,7 +342,7 @@ class Store(RuleBasedStateMachine):
     def somebody_removes_a_file(self, data: st.DataObject, worker: int) -> None:
         digest = data.draw(st.sampled_from(sorted(self.blobs.keys() - self.readers.keys())))
         self.books.path(digest).unlink()
-        self.ledgers[worker].forget([digest])
+        self.ledgers[worker].strike([digest], lambda _: False)
         del self.blobs[digest]
         self.children.pop(digest, None)
         self.books.free = self.volume_left()

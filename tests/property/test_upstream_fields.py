@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cacheproxy.domain.errors import UpstreamUnavailable
-from cacheproxy.upstream.answers import content_range, ratelimit_remaining, retry_after
+from cacheproxy.upstream.answers import content_range, rate_limit, retry_after
 from cacheproxy.upstream.challenge import Basic, Bearer, parse
 from cacheproxy.upstream.tokens import parse_token
 from tests.support.grammar import any_text
@@ -65,9 +65,9 @@ def test_any_content_range_is_read_or_not(field: str | None) -> None:
 @given(any_text)
 def test_any_ratelimit_is_read_or_not(field: str) -> None:
     """Every text says how many pulls are left, as a number that is not negative, or nothing."""
-    left = ratelimit_remaining({"ratelimit-remaining": field})
-    assert left is None or field.startswith((str(left), "0"))
-    assert left is None or left >= 0
+    read = rate_limit({"ratelimit-remaining": field})
+    assert read is None or field.startswith((str(read.remaining), "0"))
+    assert read is None or read.remaining >= 0
 
 
 _token_words = st.text(string.ascii_letters + string.digits + "-._~", min_size=1, max_size=12)

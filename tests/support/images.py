@@ -209,14 +209,16 @@ def attached_tag(digest: str, suffix: str = "") -> str:
     return digest.replace(":", "-") + suffix
 
 
-def push(base_url: str, repository: str, pushed: Image, tag: str) -> None:
+def push(
+    base_url: str, repository: str, pushed: Image, tag: str, *, token: str | None = None
+) -> None:
     """Stores `pushed` in the registry at `base_url` (user and password may stand in the URL).
 
     Raises:
         AssertionError: the registry refused a part of it.
         OSError: the registry did not answer.
     """
-    registry = _Registry(base_url)
+    registry = _Registry(base_url, token)
     for blob in pushed.all_blobs.values():
         registry.put_blob(repository, blob)
     for part in pushed.walk():
@@ -226,7 +228,7 @@ def push(base_url: str, repository: str, pushed: Image, tag: str) -> None:
 class _Registry:
     """The push half of the distribution API, for one registry."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, token: str | None) -> None:
         parts = urlsplit(base_url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -235,6 +237,8 @@ class _Registry:
         if parts.username is not None:
             login = f"{parts.username}:{parts.password}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
 
     def put_blob(self, repository: str, blob: Blob) -> None:
         start = f"/v2/{repository}/blobs/uploads/"

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -14,28 +15,27 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from cacheproxy.cli import commands
+from cacheproxy.clients import CLIENTS
+from cacheproxy.clients.setup import Served, Wish
 from cacheproxy.domain.cache_status import CacheStatus, Outcome
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import (
     Asked,
-    Event,
-    FillEnded,
-    FillStarted,
     Responded,
     Source,
-    UpstreamAnswered,
-    UpstreamReceived,
 )
 from cacheproxy.domain.fill_state import _NEXT
 from cacheproxy.edge.errors import RULES
 from cacheproxy.ops.admin import Readiness
 from cacheproxy.ops.logging import EventLog
-from cacheproxy.ops.metrics import Metrics, Page, StoreBytes
-from cacheproxy.settings import Problem, Settings, SettingsError, load
+from cacheproxy.settings import Problem, Settings, SettingsError, UpstreamSettings, load
 from cacheproxy.settings.schema import walk
+from tests.support.counted import whole_page
 
 _ROOT = Path(__file__).parents[2]
-_PAGES = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
+_PAGES = sorted(
+    [*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md"), *(_ROOT / "helm").rglob("*.md")]
+)
 _ARCHITECTURE = _ROOT / "ARCHITECTURE.md"
 _OPERATIONS = _ROOT / "docs/operations.md"
 _REQUESTS = _ROOT / "docs/requests.md"
@@ -190,11 +190,30 @@ def test_json_is_json(page: Path) -> None:
 def test_configuration_keys_exist(page: Path) -> None:
     """Each key that is named in full is one of the model's."""
     keys = {".".join(location).removeprefix("upstreams.*.") for location, _ in walk(Settings)}
-    sections = "server|admin|cache|metadata|logging|tags|credentials|client_certificate"
+    sections = "server|admin|cache|metadata|warm|logging|tags|credentials|client_certificate"
     for span in _SPAN.findall(_prose(page)):
         match = re.fullmatch(rf"((?:{sections})\.[a-z_.]+)(: .*)?", span)
         if match and not match[1].endswith((".db", ".py", ".md")):
-            assert match[1].removesuffix("_file") in keys, f"{page.name}: {span}"
+            assert {match[1], match[1].removesuffix("_file")} & keys, f"{page.name}: {span}"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_files_of_clients_are_those_that_are_printed(client: str) -> None:
+    """docs/clients.md shows each file as `client-config` prints it for docker.io and quay.io."""
+    settings = replace(load(None, {}), upstreams=_upstreams("docker.io", "quay.io"))
+    wish = Wish(
+        url="http://cache.example.com:5000",
+        served=tuple(Served(name, each.aliases) for name, each in settings.upstreams.items()),
+        default=settings.default_upstream,
+    )
+    page = _ROOT / "docs/clients.md"
+    shown = {re.sub(r"^# /.*\n", "", block) for _, block in _FENCE.findall(_text(page))}
+    for file in CLIENTS[client](wish).files:
+        assert file.content in shown, file.path
+
+
+def _upstreams(*names: str) -> dict[str, UpstreamSettings]:
+    return {name: load(None, {}).upstreams[name] for name in names}
 
 
 # -- errors and Cache-Status -----------------------------------------------------------
@@ -248,28 +267,16 @@ _DIGEST = Digest.of(b"")
 _RESPONDED = Responded(
     Asked("GET", "/v2/", "::1", "", "blob", "docker.io"), "hit", 200, 1, "store", 0.1, 0.2, "late"
 )
-_EVENTS: tuple[Event, ...] = (
-    _RESPONDED,
-    UpstreamAnswered("docker.io", "GET", 200, 0.1, 7),
-    UpstreamReceived("docker.io", 1),
-    FillStarted("docker.io", _DIGEST),
-    FillEnded("docker.io", _DIGEST, None, 1, 0.1),
-)
 
 
-def _metrics() -> dict[str, tuple[str, frozenset[str] | None]]:
-    """Each metric's type and labels, as the page shows them; labels None where none is shown."""
-    metrics = Metrics(("docker.io",))
-    for event in _EVENTS:
-        metrics.observe(event)
-    found: dict[str, tuple[str, frozenset[str] | None]] = {}
-    store = StoreBytes(lambda: (0, 0, 0))
-    for family in text_string_to_metric_families(
-        Page.of(metrics.registry, store).render().decode()
-    ):
+def _metrics() -> dict[str, tuple[str, frozenset[str]]]:
+    """Each metric's type and labels, as the page shows them."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for family in text_string_to_metric_families(whole_page().render().decode()):
         name = family.name + ("_total" if family.type == "counter" else "")
         samples = [frozenset(sample.labels) - {"le"} for sample in family.samples]
-        found[name] = family.type, (samples[0] if samples else None)
+        assert samples, f"tests/support/counted.py has no {name}"
+        found[name] = family.type, samples[0]
     return found
 
 
@@ -284,15 +291,15 @@ def test_the_metric_table_has_type_and_labels(name: str) -> None:
     kind, labels = _metrics()[name]
     (row,) = [row for row in _rows(_OPERATIONS, "metric") if _spans(row[0]) == [name]]
     assert row[1] == kind
-    if labels is not None:
-        assert set(_spans(row[2])) == labels
+    assert set(_spans(row[2])) == labels
 
 
 def test_metrics_that_are_named_exist() -> None:
     """What any page calls a metric is one."""
     known = set(_metrics())
     for page in _PAGES:
-        for name in re.findall(r"\bcacheproxy_[a-z_]+[a-z]\b", _text(page)):
+        # What rules record has a colon before that.
+        for name in re.findall(r"(?<!:)\bcacheproxy_[a-z_]+[a-z]\b", _text(page)):
             # The README greps for the beginnings of two names.
             assert any(metric.startswith(name) for metric in known), f"{page.name}: {name}"
 
@@ -304,6 +311,13 @@ def test_label_values_are_the_codes(label: str, values: object) -> None:
     """The table of labels has each outcome and each source."""
     (row,) = [row for row in _rows(_OPERATIONS, "label") if _spans(row[0]) == [label]]
     assert set(_spans(row[1])) == set(get_args(values))
+
+
+def test_the_guide_names_each_alert() -> None:
+    """docs/guide.md says of each alert whether it can wait, by a link to what to do."""
+    alerts = re.findall(r"- alert: (\w+)", _text(_ROOT / "helm/cacheproxy/files/rules.yaml"))
+    linked = re.findall(r"operations\.md#alert-(\w+)\)", _text(_ROOT / "docs/guide.md"))
+    assert {alert.lower() for alert in alerts} <= set(linked)
 
 
 # -- logs ------------------------------------------------------------------------------
@@ -369,7 +383,10 @@ def test_the_code_map_has_every_package() -> None:
     """Each package has one row in the code map."""
     packages = {path.parent.name for path in (_ROOT / "cacheproxy").glob("*/__init__.py")}
     rows = [_spans(row[0])[0] for row in _rows(_ARCHITECTURE, "package")]
-    assert sorted(rows) == sorted(["cacheproxy/ports.py", *(f"cacheproxy/{p}/" for p in packages)])
+    assert sorted(rows) == sorted(
+        ["cacheproxy/ports.py", "cacheproxy/cluster_ports.py"]
+        + [f"cacheproxy/{p}/" for p in packages]
+    )
 
 
 @every_page

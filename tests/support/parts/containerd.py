@@ -1,5 +1,6 @@
 """containerd with a `_default/hosts.toml`, driven by ctr."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,14 +33,11 @@ server = "{mirror}"
 
 
 class Containerd:
-    """A containerd without content that pulls everything from one mirror."""
+    """A containerd without content that pulls as a directory of hosts says."""
 
-    def __init__(self, directory: Path, mirror: str) -> None:
+    def __init__(self, directory: Path, hosts: Path) -> None:
         self._ctr = [require("ctr", PACKAGE), f"--address={directory / 'sock'}"]
-        hosts = directory / "certs.d" / "_default"
-        hosts.mkdir(parents=True)
-        (hosts / "hosts.toml").write_text(_HOSTS.format(mirror=mirror))
-        self._hosts = f"--hosts-dir={hosts.parent}"
+        self._hosts = f"--hosts-dir={hosts}"
         config = directory / "config.toml"
         config.write_text(_CONFIG.format(directory=directory))
         argv = [require("containerd", PACKAGE), f"--config={config}"]
@@ -52,6 +50,13 @@ class Containerd:
             NotReadyError: it does not.
         """
         self._daemon.ready(self._answers, _START)
+
+    def version(self) -> tuple[int, ...]:
+        """Its major and its minor version."""
+        told = self._run("version").decode().rpartition("Version:")[2]
+        found = re.search(r"(\d+)\.(\d+)", told)
+        assert found is not None, told
+        return int(found[1]), int(found[2])
 
     def pull(self, reference: str) -> None:
         """Pulls an image for this machine's platform and unpacks it."""
@@ -84,12 +89,24 @@ class Containerd:
         return run([*self._ctr, *arguments])
 
 
+def _written(directory: Path, mirror: str) -> Path:
+    hosts = directory / "certs.d" / "_default"
+    hosts.mkdir(parents=True)
+    (hosts / "hosts.toml").write_text(_HOSTS.format(mirror=mirror))
+    return hosts.parent
+
+
 @contextmanager
-def containerd(mirror: str) -> Iterator[Containerd]:
-    """A running containerd whose one mirror, for each registry, is the URL `mirror`."""
+def containerd(mirror: str | Path) -> Iterator[Containerd]:
+    """A running containerd.
+
+    Args:
+        mirror: the URL of its one mirror, for each registry; or a directory of hosts.
+    """
     require_root("containerd")
     with scratch() as directory:
-        running = Containerd(directory, mirror)
+        hosts = mirror if isinstance(mirror, Path) else _written(directory, mirror)
+        running = Containerd(directory, hosts)
         try:
             running.wait_ready()
             yield running

@@ -30,10 +30,11 @@ class Crew:
         return {self.supervisor, *_children(self.supervisor)}
 
     def writers(self) -> set[int]:
-        """Those that write a blob at this moment: who holds the lock of its file."""
-        inodes = {str(path.stat().st_ino) for path in self._ingest.iterdir()}
+        """Those of them that write a blob at this moment: who holds the lock of its file."""
+        inodes = {str(entry.inode()) for entry in os.scandir(self._ingest)}
         held = _FLOCK.finditer(Path("/proc/locks").read_text())
-        return {int(lock["pid"]) for lock in held if lock["inode"] in inodes}
+        # Files of other volumes, which others may have locked, have the same numbers.
+        return {int(lock["pid"]) for lock in held if lock["inode"] in inodes} & self.everyone()
 
     def serves(self, connection: socket.socket, name: str) -> int:
         """The worker that a fresh connection leads to; `name` is one that nobody else uses."""

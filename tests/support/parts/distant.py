@@ -3,12 +3,13 @@
 import random
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from tests.support import images
 from tests.support.parts import wire
 from tests.support.parts.namespace import Namespace, namespace
-from tests.support.parts.process import Daemon, require
+from tests.support.parts.process import Daemon, require, wait_until
+from tests.support.parts.program import run
 from tests.support.parts.registry import PACKAGE
 from tests.support.parts.scratch import scratch
 
@@ -37,16 +38,31 @@ class DistantRegistry:
         """How many requests for a blob's bytes it has answered."""
         return len(_ACCESS.findall(self._daemon.stdout()))
 
+    def wait_until_alone(self) -> None:
+        """Waits until no connection is left of which a packet could still come.
+
+        Raises:
+            NotReadyError: one is, for long.
+        """
+        ours = ["ss", "--no-header", "--tcp", "state", "connected", "exclude", "time-wait"]
+        look = self.link.inside([*ours, f"sport = :{_PORT}"])
+        wait_until(lambda: not run(look), _START, "all connections are closed")
+
     def hold(self, repository: str, image: images.Image) -> None:
         """Stores an image; what goes up the link is not slow."""
         images.push(self.url, repository, image, "1")
 
 
 @contextmanager
-def distant_registry(rate: str = "800mbit") -> Iterator[DistantRegistry]:
-    """A running registry behind a link of this rate."""
+def distant_registry(
+    rate: str = "800mbit", place: Namespace | None = None
+) -> Iterator[DistantRegistry]:
+    """A running registry behind a link of this rate; or in a place that is there already."""
     program = require("docker-registry", PACKAGE)
-    with scratch() as directory, namespace(rate) as link:
+    with (
+        scratch() as directory,
+        namespace(rate) if place is None else nullcontext(place) as link,
+    ):
         path = directory / "config.yml"
         root = directory / "storage"
         path.write_text(_CONFIG.format(root=root, address=link.address, port=_PORT))

@@ -18,20 +18,24 @@ _START = 30.0  # seconds
 # vanishes with it, and a daemon.json of this machine has no say.
 _ISOLATED = ["unshare", "--mount", "--propagation=private", "sh", "-ec"]
 _SCRIPT = """\
+etc=$1; shift
 mkdir -p /etc/docker
 for hidden in /etc/docker /run /opt; do mount -t tmpfs none $hidden; done
+if [ -n "$etc" ]; then cp -r "$etc/." /etc/docker; fi
 exec "$0" "$@"
 """
 
 
 class Dockerd:
-    """An engine without images whose mirror for Docker Hub is given."""
+    """An engine without images whose mirror for Docker Hub, or whole configuration, is given."""
 
-    def __init__(self, directory: Path, mirror: str) -> None:
+    def __init__(self, directory: Path, mirror: str | Path) -> None:
         self._socket = directory / "sock"
         program = require("dockerd", PACKAGE)
-        argv = [*_ISOLATED, _SCRIPT, program, "--storage-driver=vfs", "--bridge=none"]
-        argv += ["--iptables=false", "--ip6tables=false", f"--registry-mirror={mirror}"]
+        etc = str(mirror) if isinstance(mirror, Path) else ""
+        argv = [*_ISOLATED, _SCRIPT, program, etc, "--storage-driver=vfs", "--bridge=none"]
+        argv += ["--iptables=false", "--ip6tables=false"]
+        argv += [] if etc else [f"--registry-mirror={mirror}"]
         argv += [f"--data-root={directory / 'root'}", f"--exec-root={directory / 'exec'}"]
         argv += [f"--pidfile={directory / 'pid'}", f"--host=unix://{self._socket}"]
         self._daemon = Daemon(argv, directory)
@@ -74,8 +78,12 @@ class Dockerd:
 
 
 @contextmanager
-def dockerd(mirror: str) -> Iterator[Dockerd]:
-    """A running engine with the URL `mirror` among its `registry-mirrors`."""
+def dockerd(mirror: str | Path) -> Iterator[Dockerd]:
+    """A running engine.
+
+    Args:
+        mirror: the URL among its `registry-mirrors`; or what is to be its /etc/docker.
+    """
     require_root("dockerd")
     with scratch() as directory:
         running = Dockerd(directory, mirror)

@@ -5,22 +5,28 @@ and from nowhere else, and can reach nothing else. The namespace has no name and
 process; when that ends, however it ends, namespace and link are gone.
 """
 
+import fcntl
 import itertools
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import pytest
-
-from tests.support.parts.process import Daemon, find
+from tests.support.parts.process import Daemon, find, leave_out, require
 from tests.support.parts.program import run
 from tests.support.parts.scratch import scratch
 
 _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
+_HOLE = """
+table inet hole {
+    chain in { type filter hook input priority 0; policy drop; }
+    chain out { type filter hook output priority 0; policy drop; }
+}
+"""
 _NETWORK = int(IPv4Address("10.213.0.0"))  # of which each namespace takes four addresses
 _NETWORKS = 1 << 14
 _START = 5.0  # seconds
@@ -34,8 +40,10 @@ class Namespace:
         address: of the far side, as seen from here.
     """
 
+    _outside: Sequence[str] = ()  # how to get to where the near side is
+
     def __init__(self, holder: Daemon, number: int) -> None:
-        self._enter = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
+        self._enter = entering(holder)
         self._near, self._far = f"cpx{number}n", f"cpx{number}f"
         network = IPv4Address(_NETWORK + 4 * number)
         near, self.address = f"{network + 1}", f"{network + 2}"
@@ -57,15 +65,38 @@ class Namespace:
         shape = f"root tbf rate {rate} burst 1mb latency 50ms".split()
         run(self.inside(["tc", "qdisc", "replace", "dev", self._far, *shape]))
 
+    @property
+    def near(self) -> str:
+        """The interface of the near side."""
+        return self._near
+
+    def swallow(self) -> None:
+        """From now on drops every packet, in both directions, without a word to anybody."""
+        require("nft", "nftables")
+        run(self.inside(["nft", _HOLE]))
+
+    def restore(self) -> None:
+        """Lets packets through again."""
+        run(self.inside(["nft", "delete table inet hole"]))
+
     def received(self) -> int:
         """Bytes that came through the link so far: frames, with all their headers."""
-        (link,) = json.loads(run(["ip", "-s", "-j", "link", "show", "dev", self._near]))
-        count: int = link["stats64"]["rx"]["bytes"]
+        return self._counted("rx")
+
+    def _counted(self, direction: str) -> int:
+        look = ["ip", "-s", "-j", "link", "show", "dev", self._near]
+        (link,) = json.loads(run([*self._outside, *look]))
+        count: int = link["stats64"][direction]["bytes"]
         return count
 
     def remove(self) -> None:
         """Takes the link away at once; the kernel would do so some time after the namespace."""
         subprocess.run(["ip", "link", "delete", self._near], check=False, capture_output=True)
+
+
+def entering(holder: Daemon) -> list[str]:
+    """What to begin a command with that is to run in the namespace of a process."""
+    return ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
 
 
 def unavailable() -> str | None:
@@ -84,23 +115,42 @@ def unavailable() -> str | None:
 @contextmanager
 def namespace(rate: str = "800mbit") -> Iterator[Namespace]:
     """A namespace behind a link of this rate; a test skips where none is possible (CI: fails)."""
-    reason = unavailable()
-    if reason is not None:
-        if os.environ.get("CACHEPROXY_TEST_ALL") == "1":
-            pytest.fail(reason + "; CACHEPROXY_TEST_ALL=1 allows no skipping")
-        pytest.skip(reason)
-    with scratch() as directory:
-        holder = Daemon(["unshare", "--net", "--", "sleep", "infinity"], directory)
+    with holding() as holder:
         made = None
         try:
-            holder.ready(lambda: _net(holder.pid) != _net(os.getpid()), _START)
-            made = Namespace(holder, _free_number())
+            with choosing():
+                made = Namespace(holder, _free_number())
             made.limit(rate)
             yield made
         finally:
             if made is not None:
                 made.remove()
+
+
+@contextmanager
+def holding() -> Iterator[Daemon]:
+    """A process in a new namespace with nothing in it; a test skips where none is possible."""
+    reason = unavailable()
+    if reason is not None:
+        leave_out(reason)
+    with scratch() as directory:
+        holder = Daemon(["unshare", "--net", "--", "sleep", "infinity"], directory)
+        try:
+            holder.ready(lambda: _net(holder.pid) != _net(os.getpid()), _START)
+            yield holder
+        finally:
             holder.stop()
+
+
+@contextmanager
+def choosing() -> Iterator[None]:
+    """Within it no other process chooses a network: what is free stays free until it is made."""
+    place = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
 
 
 def _net(pid: int) -> str:
@@ -108,7 +158,7 @@ def _net(pid: int) -> str:
 
 
 def _free_number() -> int:
-    """One whose addresses and link nobody here uses; another process starts at another."""
+    """One whose addresses and link nobody here uses."""
     taken = run(["ip", "-j", "address", "show"]).decode()
     while True:
         number = (os.getpid() * 8 + next(_count)) % _NETWORKS

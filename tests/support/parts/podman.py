@@ -25,20 +25,25 @@ insecure = true
 location = "{mirror}/{registry}"
 insecure = true
 """
+# A view of the file system of its own, in which another directory is /etc/containers.
+_ISOLATED = ["unshare", "--mount", "--propagation=private", "sh", "-ec"]
+_SCRIPT = 'mount --bind "$0" /etc/containers; exec "$@"'
 _POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 
 
 class Podman:
     """A storage without images, and the configuration that sends pulls to a mirror."""
 
-    def __init__(self, directory: Path, mirror: str, registry: str) -> None:
+    def __init__(self, directory: Path, registries: Path) -> None:
         policy = directory / "policy.json"
         policy.write_text(json.dumps(_POLICY))
         self._pull = ["pull", "--quiet", f"--signature-policy={policy}"]
-        registries = directory / "registries.conf"
-        registries.write_text(_REGISTRIES.format(registry=registry, mirror=mirror))
-        self._env = rootless(directory) | {"CONTAINERS_REGISTRIES_CONF": str(registries)}
+        self._env = rootless(directory)
         self._argv = [require("podman", PACKAGE), "--storage-driver=vfs", "--events-backend=none"]
+        if registries.is_dir():
+            self._argv = [*_ISOLATED, _SCRIPT, str(registries), *self._argv]
+        else:
+            self._env["CONTAINERS_REGISTRIES_CONF"] = str(registries)
         for option in ("root", "runroot", "tmpdir"):
             self._argv.append(f"--{option}={directory / option}")
 
@@ -60,4 +65,15 @@ def podman(mirror: str, registry: str = "docker.io") -> Iterator[Podman]:
     """A podman that pulls `registry` from `mirror`, by prefix, and knows no other way."""
     require_root("podman")
     with scratch() as directory:
-        yield Podman(directory, mirror, registry)
+        registries = directory / "registries.conf"
+        registries.write_text(_REGISTRIES.format(registry=registry, mirror=mirror))
+        yield Podman(directory, registries)
+
+
+@contextmanager
+def podman_with(etc: Path) -> Iterator[Podman]:
+    """A podman whose /etc/containers is another directory; the package's policy is put there."""
+    require_root("podman")
+    (etc / "policy.json").write_text(json.dumps(_POLICY))
+    with scratch() as directory:
+        yield Podman(directory, etc)

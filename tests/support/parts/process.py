@@ -1,6 +1,7 @@
 """Programs that a test starts: found or skipped, each in a group of its own, always stopped."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -16,6 +18,9 @@ import pytest
 _Found = TypeVar("_Found")
 _SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 _POLL = 0.02  # seconds between two looks at something that is starting
+# Below those that Linux gives to whoever asks for any port, and to each connection.
+_PORTS = range(16384, 32768)
+_turn = itertools.count(os.getpid() * 257)  # several processes ask, each from another one on
 
 
 class NotReadyError(AssertionError):
@@ -28,20 +33,33 @@ def find(command: str) -> str | None:
 
 
 def require(command: str, package: str) -> str:
-    """The path of a program; a test that needs a missing one skips (in CI: fails)."""
+    """The path of a program; a test that needs a missing one skips (in CI: fails).
+
+    It skips in CI, too, where the package is one that CI has said it could not have.
+    """
     path = find(command)
     if path is None:
-        _unavailable(f"{command} is not installed (Debian package: {package})")
+        reason = f"{command} is not installed (Debian package: {package})"
+        if package in os.environ.get("CACHEPROXY_TEST_WITHOUT", "").split():
+            pytest.skip(reason)
+        leave_out(reason)
     return path
+
+
+def require_module(name: str, package: str) -> None:
+    """Skips (in CI: fails) a test of what needs a module that is missing."""
+    if find_spec(name) is None:
+        leave_out(f"{name} is not installed (Python package: {package})")
 
 
 def require_root(part: str) -> None:
     """Skips (in CI: fails) a test of what only root can do."""
     if os.geteuid() != 0:
-        _unavailable(f"{part} needs root")
+        leave_out(f"{part} needs root")
 
 
-def _unavailable(reason: str) -> NoReturn:
+def leave_out(reason: str) -> NoReturn:
+    """Skips a test of what cannot be had here; in CI, where nothing may skip, it fails."""
     if os.environ.get("CACHEPROXY_TEST_ALL") == "1":
         pytest.fail(reason + "; CACHEPROXY_TEST_ALL=1 allows no skipping")
     pytest.skip(reason)
@@ -54,11 +72,13 @@ def _tie() -> list[str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago; its user must be ready for a clash."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that was free a moment ago, and that nobody gets by chance."""
+    for turn in itertools.islice(_turn, len(_PORTS)):
+        port = _PORTS[turn % len(_PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports are taken")
 
 
 def wait_until(probe: Callable[[], _Found | None], deadline: float, what: str) -> _Found:

@@ -8,12 +8,22 @@ from pathlib import Path
 
 from tests.support.parts.process import Daemon, require
 from tests.support.parts.scratch import scratch
+from tests.support.parts.token_server import ISSUER, SERVICE, TokenServer
 
 PACKAGE = "docker-registry"
 USER = "puller"
 PASSWORD = "pullpassword"
-# bcrypt of PASSWORD at the lowest cost; the registry reads no other kind.
-_HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuPRd47wpd3kW8OP11j/88FV8tFfVwdze\n"
+NEW_PASSWORD = "rotatedpassword"
+# What moto's ECR says, and what the tests' own Google does.
+AWS_PASSWORD = "123456789012-auth-token"
+GOOGLE_PASSWORD = "access-token-1"
+# bcrypt at a low cost; the registry reads no other kind.
+_HASHES = {
+    PASSWORD: "$2y$05$abcdefghijklmnopqrstuuPRd47wpd3kW8OP11j/88FV8tFfVwdze",
+    NEW_PASSWORD: "$2y$05$abcdefghijklmnopqrstuu8X4GivHpzg1./yIsvevHfRwRMbAf2dq",
+    AWS_PASSWORD: "$2y$05$abcdefghijklmnopqrstuu/4ofrUS75HrKu6f.iuRo0I/XlrmpqlC",
+    GOOGLE_PASSWORD: "$2y$05$abcdefghijklmnopqrstuuTLzs7jYyrudoBpM9Ij93vo6ZHkbt/nu",
+}
 _ACCESS = re.compile(r'"(?P<method>[A-Z]+) (?P<target>\S+) [^"]*" (?P<status>\d+) (?P<size>\d+)')
 _LISTENING = re.compile(r"listening on (?:\S*?)127\.0\.0\.1:(\d+)")
 _START = 15.0  # seconds
@@ -27,7 +37,11 @@ storage:
   delete: {{enabled: true}}
 http: {{addr: "127.0.0.1:{port}", secret: tests}}
 """
-_AUTH = "auth: {{htpasswd: {{realm: tests, path: {path}}}}}\n"
+_HTPASSWD = "auth: {{htpasswd: {{realm: tests, path: {path}}}}}\n"
+_TOKEN = """\
+auth:
+  token: {{realm: "{realm}", service: "{service}", issuer: "{issuer}", rootcertbundle: "{bundle}"}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +57,13 @@ class Request:
 class DockerRegistry:
     """A registry on loopback; what is stored in it outlives `stop` and `start`."""
 
-    def __init__(self, directory: Path, login: str | None) -> None:
+    def __init__(
+        self, directory: Path, login: str | None, tokens: TokenServer | None = None
+    ) -> None:
         self._program = require("docker-registry", PACKAGE)
         self._directory = directory
         self._login = login
+        self._tokens = tokens
         self.port = 0
         self._daemon: Daemon | None = None
         self.start()
@@ -67,10 +84,7 @@ class DockerRegistry:
     def start(self) -> None:
         """Starts it, on the port that it had before, if any."""
         config = _CONFIG.format(root=self._directory / "storage", port=self.port)
-        if self._login:
-            passwords = self._directory / "htpasswd"
-            passwords.write_text(_HTPASSWD)
-            config += _AUTH.format(path=passwords)
+        config += self._auth()
         path = self._directory / "config.yml"
         path.write_text(config)
         logged = len(self._daemon.stderr()) if self._daemon else 0
@@ -86,6 +100,24 @@ class DockerRegistry:
             self.stop()
             raise
 
+    def let_in(self, user: str, password: str) -> None:
+        """Lets this user in with this password, and nobody else any more."""
+        new = self._directory / "htpasswd.new"
+        new.write_text(f"{user}:{_HASHES[password]}\n")
+        new.replace(self._directory / "htpasswd")
+        self._login = f"{user}:{password}"
+
+    def _auth(self) -> str:
+        if self._tokens is not None:
+            bundle = self._directory / "bundle.pem"
+            bundle.write_bytes(self._tokens.pem)
+            realm = self._tokens.url
+            return _TOKEN.format(realm=realm, service=SERVICE, issuer=ISSUER, bundle=bundle)
+        if self._login is None:
+            return ""
+        self.let_in(*self._login.split(":"))
+        return _HTPASSWD.format(path=self._directory / "htpasswd")
+
     def stop(self) -> None:
         """Stops it: connections to its port are refused from now on."""
         if self._daemon is not None:
@@ -99,10 +131,18 @@ class DockerRegistry:
 
 
 @contextmanager
-def docker_registry(*, password: bool = False) -> Iterator[DockerRegistry]:
-    """A running registry; with `password`, only USER with PASSWORD gets in."""
+def docker_registry(
+    *, password: bool = False, tokens: TokenServer | None = None
+) -> Iterator[DockerRegistry]:
+    """A running registry.
+
+    Args:
+        password: only USER with PASSWORD gets in.
+        tokens: only who brings a token of this server gets in.
+    """
     with scratch() as directory:
-        registry = DockerRegistry(directory, f"{USER}:{PASSWORD}" if password else None)
+        login = f"{USER}:{PASSWORD}" if password else None
+        registry = DockerRegistry(directory, login, tokens)
         try:
             yield registry
         finally:

@@ -27,6 +27,7 @@ class Pull:
         start: the first byte asked for, in an open-ended range; 0 asks for the whole.
         leave_at: bytes of the body after which the client hangs up.
         hashed: the client reads the body and hashes it; otherwise it is only counted.
+        at: the server that it asks, where that is another than the others' one.
         status: 0 until there is one.
         size: of the body, as promised.
         received: bytes of the body that came.
@@ -40,6 +41,7 @@ class Pull:
     start: int = 0
     leave_at: int | None = None
     hashed: bool = True
+    at: Address | None = None
     status: int = 0
     size: int = 0
     received: int = 0
@@ -93,7 +95,7 @@ def pull_all(
     with selectors.DefaultSelector() as selector, ExitStack() as connections:
 
         def begin(pull: Pull) -> Pull:
-            connection = connections.enter_context(_asked(address, pull))
+            connection = connections.enter_context(_asked(pull.at or address, pull))
             selector.register(connection, selectors.EVENT_READ, pull)
             return pull
 

@@ -27,6 +27,7 @@ def cache(run: Run) -> Cached:
     """A cache with nothing in it, for which `run` is configured; the directory is `cache`."""
     Path("config").mkdir()
     Path("config/cacheproxy.yaml").write_text(
+        "admin: {listen: '127.0.0.1:1'}\n"  # where nobody listens
         "cache: {directory: cache, max_size: 1GiB, min_free: 1MiB}\n"
         "default_upstream: docker.io\n"
         "upstreams: {docker.io: {}, quay.io: {}}\n",

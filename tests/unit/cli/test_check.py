@@ -5,6 +5,8 @@ from pathlib import Path
 from click.testing import Result
 
 from cacheproxy.settings import effective, effective_values, load
+from tests.support import images
+from tests.support.cached import Cached
 
 Run = Callable[..., Result]
 
@@ -100,3 +102,36 @@ def test_a_file_that_is_named_must_be_there(run: Run) -> None:
         assert result.stderr == (
             "x.yaml: does not exist; check the name and the current directory\n"
         )
+
+
+def test_check_adds_up_what_is_pinned(run: Run, tmp_path: Path) -> None:
+    """Pins that do not fit are a problem, before the server streams them past the disk."""
+    cached = Cached(tmp_path / "cache")
+    image = images.simple(seed=3, size=300_000)
+    cached.image("docker.io/library/pause:3", image)
+    cached.image("docker.io/library/other:1", images.simple(seed=4, size=300_000))
+    cached.path(image.layers[0].digest).unlink()  # which the manifest still tells the size of
+    for allowed, code in (("100KiB", 2), ("2MiB", 0)):
+        Path("a.yaml").write_text(
+            f"cache: {{directory: {tmp_path / 'cache'}, max_size: {allowed},"
+            " pins: ['docker.io/library/pause:*']}",
+            encoding="utf-8",
+        )
+        result = run("check", "--config", "a.yaml")
+        assert result.exit_code == code
+        said = json.loads(run("check", "--json", "--config", "a.yaml").stdout)
+        assert said["ok"] is (code == 0)
+        if code:
+            assert result.stderr.startswith("cache.max_size: allows 100.0 KiB, and what cache.pins")
+            assert "pin less, or allow more" in result.stderr
+            assert [problem["path"] for problem in said["problems"]] == ["cache.max_size"]
+
+
+def test_check_leaves_a_cache_that_is_not_there_alone(run: Run, tmp_path: Path) -> None:
+    """Before the first start nothing is pinned yet, and nothing is made by looking."""
+    Path("a.yaml").write_text(
+        f"cache: {{directory: {tmp_path / 'cache'}, pins: ['docker.io/library/pause:*']}}",
+        encoding="utf-8",
+    )
+    assert run("check", "--config", "a.yaml").exit_code == 0
+    assert not (tmp_path / "cache").exists()

@@ -17,7 +17,20 @@ def test_the_version_is_the_package_s(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("serve",), ("check",), ("scrub",), ("explain",), ("purge",)]
+    "command",
+    [
+        (),
+        ("serve",),
+        ("check",),
+        ("scrub",),
+        ("explain",),
+        ("purge",),
+        ("plan",),
+        ("warm",),
+        ("stats",),
+        ("client-config",),
+        ("doctor",),
+    ],
 )
 def test_help_teaches(run: Run, command: tuple[str, ...]) -> None:
     """Each help has examples and the exit codes, as written: not wrapped into one paragraph."""
@@ -60,7 +73,7 @@ def test_the_console_script_exits_with_the_command_s_code(
 
 def test_the_command_line_does_not_load_the_server() -> None:
     """Help and check need not wait for the server: importing the commands imports no aiohttp."""
-    heavy = ["aiohttp", "redis", "diskcache", "structlog", "cacheproxy.bootstrap"]
+    heavy = ["aiohttp", "redis", "rich", "diskcache", "structlog", "cacheproxy.bootstrap"]
     code = f"import sys, cacheproxy.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

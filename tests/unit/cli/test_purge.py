@@ -74,8 +74,10 @@ def test_json_lists_what_went(run: Run) -> None:
         "freed_bytes": sum(_sizes(ONE).values()) - len(BASE.body),
         "removed": sorted(OWN),
         "shared": [BASE.digest],
+        "shared_bytes": len(BASE.body),
         "in_use": [],
         "tags": ["docker.io/library/app:1"],
+        "shared_records": 0,
     }
 
 

@@ -108,11 +108,11 @@ def test_lfu_does_not_look_at_sizes() -> None:
 
 
 def test_gdsf_weighs_uses_against_room() -> None:
-    """Of what is equally hot the largest goes first; four times the room wants twice the heat."""
+    """Of equal heat the largest goes first; four times the room wants 4^0.1 of the heat."""
     large, middle, small = (entry(size, size) for size in (400, 100, 25))
     assert _order("gdsf-decay", large, middle, small) == [large, middle, small]
-    assert _order("gdsf-decay", entry("l", 400, heat=2.1), middle)[0] == middle
-    assert _order("gdsf-decay", entry("l", 400, heat=1.9), middle)[0] != middle
+    assert _order("gdsf-decay", entry("l", 400, heat=1.2), middle)[0] == middle
+    assert _order("gdsf-decay", entry("l", 400, heat=1.1), middle)[0] != middle
 
 
 def test_an_empty_blob_has_a_worth() -> None:

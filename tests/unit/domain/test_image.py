@@ -2,13 +2,14 @@ import pytest
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
+    Denied,
     DigestInvalid,
     NameInvalid,
     RequestError,
     TagInvalid,
     UpstreamUnknown,
 )
-from cacheproxy.domain.image import parse_image
+from cacheproxy.domain.image import parse_image, pullable
 from cacheproxy.domain.patterns import Patterns
 from cacheproxy.domain.routing import Route, Routes
 
@@ -66,3 +67,13 @@ def test_without_a_default_a_registry_must_be_named() -> None:
     """Where no upstream is the default, a name without one means nothing."""
     with pytest.raises(UpstreamUnknown, match="none is the default"):
         parse_image("nginx", Routes({"quay.io": QUAY}, None))
+
+
+def test_what_may_be_pulled_has_an_upstream_that_allows_it() -> None:
+    """A name is dialled only for a configured upstream whose rules allow it."""
+    image = parse_image("nginx:1", ROUTES)
+    assert pullable(image, ROUTES) == image
+    with pytest.raises(Denied, match="not allowed by this proxy's rules"):
+        pullable(parse_image("secret/app:1", ROUTES), ROUTES)
+    with pytest.raises(UpstreamUnknown, match=r"'old\.example\.com' is not a configured upstream"):
+        pullable(parse_image("old.example.com/app:1", ROUTES), ROUTES)

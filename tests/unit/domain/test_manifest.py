@@ -316,3 +316,22 @@ def test_upstream_is_asked_for_every_type() -> None:
     accepted = {part.partition(";")[0].strip() for part in media_types.ACCEPT.split(",")}
     assert accepted == media_types.INDEXES | media_types.MANIFESTS | {"*/*"}
     assert not media_types.INDEXES & media_types.MANIFESTS
+
+
+@pytest.mark.parametrize(
+    ("stated", "platform"),
+    [
+        ({"os": "linux", "architecture": "arm64", "variant": "v8"}, "linux/arm64/v8"),
+        ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
+        ({"os": "linux", "architecture": "amd64", "variant": 8}, "linux/amd64"),
+        ({"os": "linux"}, None),
+        ({"os": 1, "architecture": "amd64"}, None),
+        ("linux/amd64", None),
+        (None, None),
+    ],
+)
+def test_what_an_index_says_of_platforms(stated: object, platform: str | None) -> None:
+    """A platform is read where it is said; nonsense in its place is no platform, and no error."""
+    manifest = parse(_body({"manifests": [{"digest": _CHILD, "platform": stated}]}), None)
+    (child,) = manifest.children
+    assert (str(child.platform) if child.platform else None) == platform

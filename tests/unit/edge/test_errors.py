@@ -35,8 +35,8 @@ _SPEC_CODES = {
 
 
 def _leaves(kind: type[CacheproxyError]) -> Iterator[type[CacheproxyError]]:
-    """The classes of which errors are made: those that have none below."""
-    below = kind.__subclasses__()
+    """The classes of which errors are made: those that have none below, adapters' own aside."""
+    below = [child for child in kind.__subclasses__() if child.__module__ == kind.__module__]
     if not below:
         yield kind
     for child in below:

@@ -9,6 +9,7 @@ from cacheproxy.domain.events import Event, MetadataFailed
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Name, Repository, Tag
+from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.hot import HotMetadata
 from cacheproxy.metadata.memory import MemoryMetadata
 from tests.support.clock import FakeClock, time_the_loop
@@ -173,6 +174,30 @@ async def test_what_a_link_knew_before_is_known_here_too() -> None:
     await hot.close()
 
 
+class Counted(MemoryMetadata):
+    """A store that counts how often it is asked for a link."""
+
+    reads = 0
+
+    async def link(self, repository: Repository, digest: Digest) -> Link | None:
+        """What there is."""
+        self.reads += 1
+        return await super().link(repository, digest)
+
+
+async def test_a_blobs_link_that_says_all_is_not_looked_up_first() -> None:
+    """What a manifest says of its blobs is kept without asking; of other manifests it is not."""
+    store = Counted()
+    await store.add_links(_REPOSITORY, {_OTHER: Link(7, "a", is_read=True)})
+    hot = HotMetadata(store, Told())
+    await hot.add_links(_REPOSITORY, {_DIGEST: Link(5), _OTHER: Link(7, "a")})
+    assert store.reads == 1
+    assert await hot.link(_REPOSITORY, _DIGEST) == Link(5)
+    assert await hot.link(_REPOSITORY, _OTHER) == Link(7, "a", is_read=True)
+    assert store.reads == 1
+    await hot.close()
+
+
 async def test_an_older_record_does_not_rise_again() -> None:
     """Who reads while another one writes gets what was there, and does not keep it as newest."""
     store = Slow()
@@ -201,4 +226,116 @@ async def test_an_older_link_does_not_take_anything_back() -> None:
         store.let_go.set()
     assert (reader.result(), writer.result()) == (Link(), None)
     assert await hot.link(_REPOSITORY, _DIGEST) == Link(5, "a")
+    await hot.close()
+
+
+async def test_while_others_are_heard_a_tag_is_read_again_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who asks for a tag that was read some seconds ago does not wait for the store."""
+    clock, store, tasks = FakeClock(), Slow(), Tasks()
+    time_the_loop(clock, monkeypatch)
+    hot = HotMetadata(store, Told(), tag_seconds=5.0, tasks=tasks)
+    hot.hears(hears=True)
+    await hot.put_tag(_REPOSITORY, _TAG, _OLD)
+    await store.put_tag(_REPOSITORY, _TAG, _NEW)
+    clock.advance(5.1)
+    assert await hot.tag(_REPOSITORY, _TAG) == _OLD
+    store.let_go.set()
+    await settle()
+    assert await hot.tag(_REPOSITORY, _TAG) == _NEW
+    await tasks.close()
+    await hot.close()
+
+
+async def test_while_nobody_is_heard_a_tag_is_read_again_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a word from others a tag is believed for some seconds only."""
+    clock, store, tasks = FakeClock(), MemoryMetadata(), Tasks()
+    time_the_loop(clock, monkeypatch)
+    hot = HotMetadata(store, Told(), tag_seconds=5.0, tasks=tasks)
+    hot.hears(hears=True)
+    await hot.put_tag(_REPOSITORY, _TAG, _OLD)
+    await store.put_tag(_REPOSITORY, _TAG, _NEW)
+    hot.hears(hears=False)
+    clock.advance(5.1)
+    assert await hot.tag(_REPOSITORY, _TAG) == _NEW
+    await tasks.close()
+    await hot.close()
+
+
+async def test_a_tag_is_not_believed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tag that nobody asked for in a minute is read again first, whoever is heard."""
+    clock, store, tasks = FakeClock(), MemoryMetadata(), Tasks()
+    time_the_loop(clock, monkeypatch)
+    hot = HotMetadata(store, Told(), tasks=tasks)
+    hot.hears(hears=True)
+    await hot.put_tag(_REPOSITORY, _TAG, _OLD)
+    await store.put_tag(_REPOSITORY, _TAG, _NEW)
+    clock.advance(61)
+    await settle()
+    assert await hot.tag(_REPOSITORY, _TAG) == _NEW
+    await tasks.close()
+    await hot.close()
+
+
+_ELSEWHERE = Repository("docker.io", Name("library/nginx-more"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "tag", "dropped"),
+    [
+        ("docker.io/library/nginx ", _TAG, {"latest"}),
+        ("docker.io/library/nginx ", None, {"latest", "1"}),
+        ("docker.io/", None, {"latest", "1", "more"}),
+        ("", None, {"latest", "1", "more"}),
+        ("quay.io/", None, set()),
+    ],
+)
+async def test_what_is_forgotten_is_read_again(
+    scope: str, tag: Tag | None, dropped: set[str]
+) -> None:
+    """Copies of a tag, a repository, an upstream or of all are dropped, and no others."""
+    store = MemoryMetadata()
+    hot = HotMetadata(store, Told())
+    places = {
+        "latest": (_REPOSITORY, _TAG),
+        "1": (_REPOSITORY, Tag("1")),
+        "more": (_ELSEWHERE, _TAG),
+    }
+    for repository, name in places.values():
+        await hot.put_tag(repository, name, _OLD)
+        await store.put_tag(repository, name, _NEW)
+    await hot.forget(scope, tag)
+    seen = {key: await hot.tag(repository, name) for key, (repository, name) in places.items()}
+    assert {key for key, record in seen.items() if record == _NEW} == dropped
+    await hot.close()
+
+
+async def test_links_are_forgotten_by_a_purge_alone() -> None:
+    """That a tag changed says nothing of links; a purge takes them along."""
+    store = MemoryMetadata()
+    hot = HotMetadata(store, Told())
+    await hot.add_links(_REPOSITORY, {_DIGEST: Link(5)})
+    await store.add_links(_REPOSITORY, {_DIGEST: Link(7)})
+    await hot.forget("docker.io/")
+    assert await hot.link(_REPOSITORY, _DIGEST) == Link(5)
+    await hot.forget("docker.io/", is_purge=True)
+    assert await hot.link(_REPOSITORY, _DIGEST) == Link(7)
+    await hot.close()
+
+
+async def test_what_was_read_before_a_message_is_not_kept() -> None:
+    """Who reads the store while a change is told does not keep what was there before."""
+    store = Slow()
+    hot = HotMetadata(store, Told())
+    await store.put_tag(_REPOSITORY, _TAG, _OLD)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hot.tag(_REPOSITORY, _TAG))
+        await settle()
+        await hot.forget("docker.io/library/nginx ", _TAG)
+        store.let_go.set()
+    await store.put_tag(_REPOSITORY, _TAG, _NEW)
+    assert await hot.tag(_REPOSITORY, _TAG) == _NEW
     await hot.close()

@@ -12,6 +12,10 @@ from cacheproxy.domain.events import (
     FillEnded,
     FillStarted,
     MetadataFailed,
+    SharedStoreCalled,
+    SharedStoreFound,
+    SharedStoreLost,
+    SharedStoreUnreadable,
     Unexpected,
     UpstreamAnswered,
     UpstreamReceived,
@@ -124,6 +128,26 @@ def test_a_metadata_store_that_does_not_write_is_a_warning(output: Output) -> No
     log.observe(MetadataFailed("no room"))
     line = {"event": "metadata not written", "level": "warning", "error": "no room"}
     assert output.lines == [line, line]
+
+
+def test_how_redis_does_is_a_line_each(output: Output) -> None:
+    """That it is lost, found, or has what others put there is a line, and a call is none."""
+    log = _log(output)
+    log.observe(SharedStoreLost("redis://r:6379", "it is gone"))
+    log.observe(SharedStoreFound("redis://r:6379"))
+    log.observe(SharedStoreUnreadable("k", "it is no link"))
+    log.observe(SharedStoreCalled("answered"))
+    url = "redis://r:6379"
+    assert output.lines == [
+        {"event": "shared metadata lost", "level": "warning", "url": url, "error": "it is gone"},
+        {"event": "shared metadata found", "level": "info", "url": url},
+        {
+            "event": "shared metadata unreadable",
+            "level": "warning",
+            "key": "k",
+            "error": "it is no link",
+        },
+    ]
 
 
 def test_a_mistake_has_its_traceback_in_one_line(output: Output) -> None:

@@ -8,17 +8,16 @@ from cacheproxy.domain.cache_status import Outcome
 from cacheproxy.domain.events import (
     Asked,
     Event,
+    Evicted,
     FillEnded,
-    FillStarted,
-    MetadataFailed,
     Responded,
     Source,
-    Unexpected,
     UpstreamAnswered,
     UpstreamReceived,
 )
 from cacheproxy.ops.metrics import Metrics, Page, SavedBytes
 from cacheproxy.ops.observers import Observers
+from tests.support.counted import DAY, whole_page
 from tests.support.parts.process import require
 from tests.unit.ops.events import BLOB, DIGEST
 
@@ -28,28 +27,6 @@ _NOBODY = Responded(Asked("GET", "/x", "192.0.2.7", ""), "error", 404, 30, "none
 
 def _response(outcome: Outcome, count: int, source: Source) -> Responded:
     return replace(BLOB, outcome=outcome, body_bytes=count, source=source)
-
-
-# A day in short: a cold pull by two, a warm one, a failed download, a mistake, an outage.
-_SCRIPT: list[Event] = [
-    UpstreamAnswered("docker.io", "GET", 401, 0.1),
-    UpstreamAnswered("docker.io", "GET", 200, 0.1, ratelimit_remaining=76),
-    FillStarted("docker.io", DIGEST),
-    UpstreamReceived("docker.io", 400),
-    UpstreamReceived("docker.io", 600),
-    FillEnded("docker.io", DIGEST, None, 1000, 1.0),
-    _response("miss", 1000, "fill"),
-    _response("joined", 1000, "fill"),
-    _response("hit", 1000, "store"),
-    FillStarted("docker.io", DIGEST),
-    FillStarted("docker.io", DIGEST),
-    UpstreamReceived("docker.io", 50),
-    FillEnded("docker.io", DIGEST, "it broke", 50, 1.0),
-    _NOBODY,
-    MetadataFailed("no room"),
-    Unexpected(ZeroDivisionError()),
-    UpstreamAnswered("docker.io", "HEAD", None, 5.0),
-]
 
 
 def _samples(page: Page) -> dict[str, str]:
@@ -71,7 +48,7 @@ def page(metrics: Metrics) -> Page:
 
 def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
     """Each event is counted once, where it belongs; histograms count what requests do."""
-    for event in _SCRIPT:
+    for event in DAY:
         metrics.observe(event)
     plain = {
         name: value
@@ -83,6 +60,8 @@ def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
         'cacheproxy_requests_total{operation="blob",outcome="joined",upstream="docker.io"}': "1.0",
         'cacheproxy_requests_total{operation="blob",outcome="hit",upstream="docker.io"}': "1.0",
         'cacheproxy_requests_total{operation="invalid",outcome="error",upstream=""}': "1.0",
+        'cacheproxy_requests_total{operation="blob",outcome="error",upstream="docker.io"}': "2.0",
+        'cacheproxy_requests_total{operation="manifest",outcome="hit",upstream="docker.io"}': "3.0",
         'cacheproxy_served_bytes_total{source="fill",upstream="docker.io"}': "2000.0",
         'cacheproxy_served_bytes_total{source="store",upstream="docker.io"}': "1000.0",
         'cacheproxy_upstream_bytes_total{upstream="docker.io"}': "1050.0",
@@ -91,9 +70,43 @@ def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
         'cacheproxy_saved_bytes_total{upstream="quay.io"}': "0.0",
         'cacheproxy_upstream_up{upstream="docker.io"}': "0.0",
         'cacheproxy_upstream_ratelimit_remaining{upstream="docker.io"}': "76.0",
+        'cacheproxy_upstream_ratelimit_limit{upstream="docker.io"}': "100.0",
+        'cacheproxy_upstream_pauses_total{upstream="docker.io"}': "1.0",
+        'cacheproxy_upstream_pauses_total{upstream="quay.io"}': "0.0",
+        'cacheproxy_upstream_answer_seconds_count{upstream="docker.io"}': "2.0",
+        'cacheproxy_pulls_total{upstream="docker.io"}': "2.0",
+        'cacheproxy_pulls_total{upstream="quay.io"}': "0.0",
+        'cacheproxy_upstream_pulls_total{upstream="docker.io"}': "1.0",
+        'cacheproxy_upstream_pulls_total{upstream="quay.io"}': "0.0",
+        'cacheproxy_failures_total{status="502",upstream="docker.io"}': "1.0",
+        'cacheproxy_failures_total{status="429",upstream="docker.io"}': "1.0",
+        'cacheproxy_filled_bytes_total{upstream="docker.io"}': "1000.0",
+        'cacheproxy_filled_bytes_total{upstream="quay.io"}': "0.0",
+        'cacheproxy_peer_bytes_total{direction="received"}': "80.0",
+        'cacheproxy_peer_bytes_total{direction="sent"}': "20.0",
+        'cacheproxy_warmed_images_total{outcome="failed"}': "1.0",
+        'cacheproxy_warmed_images_total{outcome="new"}': "1.0",
+        'cacheproxy_evictions_total{reason="size"}': "2.0",
+        'cacheproxy_evictions_total{reason="idle"}': "1.0",
+        'cacheproxy_evictions_total{reason="space"}': "0.0",
+        'cacheproxy_evicted_age_seconds_count{reason="size"}': "2.0",
+        'cacheproxy_evicted_age_seconds_count{reason="idle"}': "1.0",
+        'cacheproxy_evicted_age_seconds_count{reason="space"}': "0.0",
+        "cacheproxy_replicas": "3.0",
         "cacheproxy_fills_in_flight": "1.0",
-        'cacheproxy_fills_total{outcome="committed",upstream="docker.io"}': "1.0",
+        "cacheproxy_scrubbed_bytes_total": "700.0",
+        'cacheproxy_damaged_blobs_total{problem="damaged"}': "1.0",
+        'cacheproxy_damaged_blobs_total{problem="unreadable"}': "0.0",
+        'cacheproxy_damaged_blobs_total{problem="missing"}': "0.0",
+        'cacheproxy_metadata_up{store="redis"}': "1.0",
+        'cacheproxy_metadata_calls_total{result="answered"}': "1.0",
+        'cacheproxy_metadata_calls_total{result="skipped"}': "2.0",
+        'cacheproxy_metadata_failures_total{problem="unwritten"}': "1.0",
+        'cacheproxy_metadata_failures_total{problem="unreadable"}': "1.0",
+        'cacheproxy_fills_total{outcome="committed",upstream="docker.io"}': "2.0",
         'cacheproxy_fills_total{outcome="failed",upstream="docker.io"}': "1.0",
+        'cacheproxy_fills_total{outcome="committed",upstream="quay.io"}': "0.0",
+        'cacheproxy_fills_total{outcome="failed",upstream="quay.io"}': "0.0",
         **{
             f'cacheproxy_upstream_requests_total{{{labels},upstream="docker.io"}}': "1.0"
             for labels in (
@@ -103,13 +116,15 @@ def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
             )
         },
         **{
-            f'cacheproxy_{name}_seconds_count{{operation="{operation}",outcome="{outcome}"}}': "1.0"
+            f'cacheproxy_{name}_seconds_count{{operation="{operation}",outcome="{outcome}"}}': count
             for name in ("time_to_first_byte", "request_duration")
-            for operation, outcome in (
-                ("blob", "miss"),
-                ("blob", "joined"),
-                ("blob", "hit"),
-                ("invalid", "error"),
+            for operation, outcome, count in (
+                ("blob", "miss", "1.0"),
+                ("blob", "joined", "1.0"),
+                ("blob", "hit", "1.0"),
+                ("blob", "error", "2.0"),
+                ("manifest", "hit", "3.0"),
+                ("invalid", "error", "1.0"),
             )
         },
     }
@@ -150,6 +165,51 @@ def test_an_upstream_is_up_as_of_its_last_answer(
     assert _samples(page)['cacheproxy_upstream_up{upstream="docker.io"}'] == up
 
 
+def test_an_age_is_in_its_bucket(metrics: Metrics, page: Page) -> None:
+    """What was evicted within six hours can be told from what was there for longer."""
+    for age in (299.0, 6 * 3600.0, 6 * 3600.1, 40 * 86_400.0):
+        metrics.observe(Evicted("docker.io", DIGEST, 1, "size", age))
+    samples = _samples(page)
+    bucket = 'cacheproxy_evicted_age_seconds_bucket{le="%s",reason="size"}'
+    counts = [samples[bucket % le] for le in ("300.0", "21600.0", "2.592e+06", "+Inf")]
+    assert counts == ["1.0", "2.0", "3.0", "4.0"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_counted"), [(404, False), (403, False), (499, False), (429, True), (504, True)]
+)
+def test_a_failure_is_what_the_client_could_not_help(
+    metrics: Metrics, page: Page, status: int, is_counted: bool
+) -> None:
+    """Rate limits and server errors count as failures; wrong requests and lost clients do not."""
+    metrics.observe(replace(_REFUSED, status=status))
+    name = f'cacheproxy_failures_total{{status="{status}",upstream="docker.io"}}'
+    assert (name in _samples(page)) == is_counted
+
+
+def test_bytes_of_another_replica_are_not_fetched_ones(metrics: Metrics, page: Page) -> None:
+    """What was kept is told from what came over the link, and what failed is not kept."""
+    metrics.observe(FillEnded("docker.io", DIGEST, None, 1000, 1.0))
+    metrics.observe(FillEnded("docker.io", DIGEST, None, 500, 1.0, "peer"))
+    metrics.observe(FillEnded("docker.io", DIGEST, "it broke", 70, 1.0))
+    assert _samples(page)['cacheproxy_filled_bytes_total{upstream="docker.io"}'] == "1000.0"
+
+
+def test_what_can_happen_is_shown_before_it_does(page: Page) -> None:
+    """What alerts look at begins at nothing, so that its first time is an increase."""
+    samples = _samples(page)
+    for name in (
+        'damaged_blobs_total{problem="damaged"}',
+        'upstream_pauses_total{upstream="quay.io"}',
+        'fills_total{outcome="failed",upstream="quay.io"}',
+        'evictions_total{reason="space"}',
+        'evicted_age_seconds_bucket{le="21600.0",reason="size"}',
+        'metadata_failures_total{problem="unwritten"}',
+    ):
+        assert samples[f"cacheproxy_{name}"] == "0.0"
+    assert samples["cacheproxy_replicas"] == "1.0"
+
+
 def test_what_is_saved_never_goes_back(metrics: Metrics, page: Page) -> None:
     """While more is fetched than served the counter waits, and never falls."""
     seen: list[float] = []
@@ -179,9 +239,9 @@ def test_all_observers_are_told_in_order() -> None:
             told.append((self.name, event))
 
     observers = Observers([Named("a"), Named("b")])
-    observers.observe(_SCRIPT[0])
-    observers.observe(_SCRIPT[2])
-    assert told == [(name, _SCRIPT[at]) for at in (0, 2) for name in ("a", "b")]
+    observers.observe(DAY[0])
+    observers.observe(DAY[2])
+    assert told == [(name, DAY[at]) for at in (0, 2) for name in ("a", "b")]
 
 
 def _promtool(page: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -191,12 +251,15 @@ def _promtool(page: bytes) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def test_prometheus_finds_nothing_to_say(metrics: Metrics, page: Page) -> None:
-    """Prometheus' own check has no remark on names, units, help texts and types."""
-    for event in _SCRIPT:
-        metrics.observe(event)
-    checked = _promtool(page.render())
+def test_prometheus_finds_nothing_to_say() -> None:
+    """Prometheus' own check has no remark on names, units, help texts and types of any metric."""
+    checked = _promtool(whole_page().render())
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_the_day_has_all_that_is_counted(metrics: Metrics) -> None:
+    """No kind of event is counted that the day in short leaves out."""
+    assert set(metrics._counted_by) <= {type(event) for event in DAY}
 
 
 def test_prometheus_would_say_so() -> None:

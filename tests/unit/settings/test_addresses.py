@@ -116,10 +116,12 @@ def test_a_host_needs_no_dot() -> None:
         ("HTTPS://Quay.IO:8443", "https://quay.io:8443"),
         ("http://127.0.0.1:5050", "http://127.0.0.1:5050"),
         ("http://[::1]:5050", "http://[::1]:5050"),
+        ("http://Cache:5000/docker.io/", "http://cache:5000/docker.io"),
+        ("https://a.b/Docker-Remote/x_y", "https://a.b/Docker-Remote/x_y"),
     ],
 )
 def test_a_registry_url_is_scheme_and_host(text: str, url: str) -> None:
-    """The URL of a registry is a scheme, a host and a port, in lower case, without a slash."""
+    """The URL of a registry is scheme, host and port in lower case, and a path without a slash."""
     assert parse_registry_url(text) == url
 
 
@@ -131,7 +133,11 @@ def test_a_registry_url_is_scheme_and_host(text: str, url: str) -> None:
         ("https://", "has no valid host"),
         ("https://-a", "has no valid host"),
         ("https://1.2.3", "has no valid host"),
-        ("https://quay.io/v2/", "must not have a path ('/v2/'); /v2/ is added to it"),
+        ("https://quay.io/v2/", "must end before /v2/, which is added to it"),
+        ("https://quay.io/x/v2", "must end before /v2/, which is added to it"),
+        ("https://quay.io/a/../b", "must not have the path '/a/../b'"),
+        ("https://quay.io//a", "must not have the path '//a'"),
+        ("https://quay.io/a%2fb", "must not have the path '/a%2fb'"),
         ("https://quay.io?x", "must not have a query or a fragment"),
         ("https://quay.io#x", "must not have a query or a fragment"),
         ("https://quay.io:99999", "is not a URL"),

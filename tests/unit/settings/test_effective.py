@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.settings import Settings, effective, effective_values, load
+from cacheproxy.settings import Settings, SettingsError, effective, effective_values, load
 
 Load = Callable[..., Settings]
 
@@ -45,6 +45,29 @@ def test_secrets_are_hidden(load_text: Load) -> None:
     assert "hunter" not in shown
     assert "      username: me\n      password: '***'\n" in shown
     assert "proxy_url: http://you:***@proxy:3128\n" in shown
+
+
+def test_a_redis_is_shown_without_its_password(load_text: Load) -> None:
+    """Of a Redis all is shown but the passwords, and what is shown cannot be taken for them."""
+    text = (
+        "metadata: {url: 'redis+sentinel://me:hunter2@a,b:7/main/3?namespace=prod', "
+        "password: hunter3, sentinel_username: you, sentinel_password: hunter4}\n"
+    )
+    settings = load_text(text)
+    shown = effective(settings)
+    assert "hunter" not in shown + repr(settings)
+    assert "  url: redis+sentinel://me:***@a:26379,b:7/main/3?namespace=prod\n" in shown
+    assert "  password: '***'\n" in shown
+    assert "  sentinel_username: you\n  sentinel_password: '***'\n" in shown
+    with pytest.raises(SettingsError, match="only stands for a hidden"):
+        load_text(shown)
+
+
+def test_a_redis_without_a_password_is_shown_as_it_is(load_text: Load) -> None:
+    """Loading what is shown of a Redis gives the same Redis."""
+    text = "metadata: {url: 'rediss://r:7000/2?ca_file=/a%20b', timeout: 250ms}\n"
+    settings = load_text(text)
+    assert load_text(effective(settings)) == settings
 
 
 def test_values_are_shown_as_people_write_them() -> None:

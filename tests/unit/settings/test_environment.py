@@ -230,6 +230,13 @@ def test_a_secret_comes_from_a_variable_or_its_file(load_text: Load) -> None:
                 "a-b.io, or null"
             ],
         ),
+        (
+            {"WARM__SCHEDULE": "nginx", "WARM__SCHEDULE__EVERY": "5m"},
+            [
+                "WARM__SCHEDULE: sets a list of sections; write that in the file",
+                "WARM__SCHEDULE__EVERY: sets a list of sections; write that in the file",
+            ],
+        ),
         ({"SERVER__LISTEN": ":\udcff"}, ["SERVER__LISTEN: is not UTF-8"]),
         ({"": "x"}, [": unknown variable"]),
         ({"__": "x"}, ["__: unknown variable"]),
@@ -262,7 +269,8 @@ def test_a_variable_within_what_is_no_section_reports_the_file(problems: Problem
     """Where the file has a value in a section's place, that is the problem, not the variable."""
     assert problems("cache: 5", {f"{_P}CACHE__MAX_SIZE": "1"}) == [
         "c.yaml:1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-        "keep_partial, abandon_after, policy, idle_for, pins, relay_ahead"
+        "keep_partial, abandon_after, policy, idle_for, pins, scrub_every, scrub_rate, "
+        "relay_ahead, access_log"
     ]
 
 

@@ -159,7 +159,7 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             "zzz: 1\n",
             [
                 "1:1: zzz: unknown key; its keys are server, admin, cache, metadata, "
-                "default_upstream, upstreams, logging"
+                "default_upstream, upstreams, warm, logging, cluster"
             ],
         ),
         (
@@ -170,21 +170,23 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             '"a\\nb": 1\n',
             [
                 "1:1: 'a\\nb': unknown key; its keys are server, admin, cache, metadata, "
-                "default_upstream, upstreams, logging"
+                "default_upstream, upstreams, warm, logging, cluster"
             ],
         ),
         (
             "cache: 5\n",
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-                "keep_partial, abandon_after, policy, idle_for, pins, relay_ahead"
+                "keep_partial, abandon_after, policy, idle_for, pins, scrub_every, scrub_rate, "
+                "relay_ahead, access_log"
             ],
         ),
         (
             "cache: [a]\n",
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
-                "keep_partial, abandon_after, policy, idle_for, pins, relay_ahead"
+                "keep_partial, abandon_after, policy, idle_for, pins, scrub_every, scrub_rate, "
+                "relay_ahead, access_log"
             ],
         ),
         ("upstreams: [docker.io]\n", ["1:12: upstreams: must be a section"]),
@@ -194,7 +196,9 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
                 "1:22: upstreams.quay.io: must be a section; its keys are url, aliases, "
                 "official_namespace, credentials, tags, allow, deny, ca_file, client_certificate, "
                 "proxy_url, insecure, token_realms, max_connections, connect_timeout, "
-                "answer_timeout, idle_timeout, max_size, retries"
+                "answer_timeout, idle_timeout, max_size, retries, "
+                "mirrors, offline, breaker, ratelimit_reserve, max_bandwidth, "
+                "price_per_gb"
             ],
         ),
         ("server: {listen: [a]}\n", ["1:18: server.listen: must be one value, not a list"]),
@@ -268,6 +272,12 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             ["1:27: server.max_header_size: '100' is not within 1KiB and 1MiB"],
         ),
         (
+            "cache: {access_log: 512KiB}\n",
+            [
+                "1:21: cache.access_log: '512KiB' is too small; write 1MiB or more, or 0 for none",
+            ],
+        ),
+        (
             "server:\n  tls:\n    key: a\n",
             [
                 "2:3: server.tls.certificate: is missing; write it beside "
@@ -297,14 +307,33 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             ["1:20: cache.directory: '~/x' would not be expanded; write the whole path"],
         ),
         (
-            "metadata: {url: 'redis://:hunter2@r:6379/0'}\n",
-            ["1:17: metadata.url: redis: is not available in this version yet; use embedded:"],
+            "metadata: {url: 'redis://:hunter2/2@r:6379/0'}\n",
+            [
+                "1:17: metadata.url: has no proper host; write one such as redis://host:6379/0, "
+                "and percent-encode what is not a letter or a digit in a user name or a password"
+            ],
         ),
         (
             "metadata: {url: 'redis+sentinel://r'}\n",
             [
-                "1:17: metadata.url: redis+sentinel: is not available in this version yet; "
-                "use embedded:"
+                "1:17: metadata.url: does not say what the Sentinels call the server; write "
+                "redis+sentinel://host1:26379,host2:26379/service/0"
+            ],
+        ),
+        (
+            "metadata: {url: 'redis://r', sentinel_username: me, sentinel_password: hunter2}\n",
+            [
+                "1:30: metadata.sentinel_username: is for Sentinels, and metadata.url is not "
+                "redis+sentinel://…; remove it",
+                "1:53: metadata.sentinel_password: is for Sentinels, and metadata.url is not "
+                "redis+sentinel://…; remove it",
+            ],
+        ),
+        (
+            "metadata: {url: 'redis+sentinel://r/s', sentinel_username: me}\n",
+            [
+                "1:41: metadata.sentinel_username: is of use with a password only; write "
+                "sentinel_password beside it"
             ],
         ),
         (
@@ -313,7 +342,10 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
         ),
         (
             "metadata: {url: 'sqlite:x'}\n",
-            ["1:17: metadata.url: is not a known kind of store; use 'embedded:'"],
+            [
+                "1:17: metadata.url: is not a known kind of store; use 'embedded:', or "
+                "redis://host:6379/0"
+            ],
         ),
         (
             "logging: {level: INFO}\n",
@@ -321,6 +353,34 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
                 "1:18: logging.level: 'INFO' is not one of debug, info, warning, "
                 "error; did you mean info?"
             ],
+        ),
+        (
+            "warm: {schedule: [{images: [a/b, gcr.io:x, 'b:*'], every: 5, platforms: [amd64]}]}\n",
+            [
+                "1:44: warm.schedule[0].images[2]: 'b:*' must be one image, without * and ?; a "
+                "webhook tells of new tags",
+                "1:59: warm.schedule[0].every: '5' has no unit; write 5s (units: ms, s, m, h, d)",
+                "1:74: warm.schedule[0].platforms[0]: 'amd64' is not a platform; write one such as "
+                "linux/amd64 or linux/arm64/v8, or all",
+            ],
+        ),
+        (
+            "upstreams: {quay.io: {allow: [a/*]}}\n"
+            "warm: {schedule: [{images: [quay.io/b/c, nginx, quay.io/a/b], every: 5m}]}\n",
+            [
+                "2:29: warm.schedule[0].images[0]: quay.io/b/c is not allowed by this proxy's "
+                "rules",
+                "2:42: warm.schedule[0].images[1]: 'nginx' names no upstream, and none is the "
+                "default",
+            ],
+        ),
+        (
+            "warm: {schedule: [{images: [], every: 5m}, nginx]}\n",
+            ["1:44: warm.schedule[1]: must be a section; its keys are images, every, platforms"],
+        ),
+        (
+            "warm: {schedule: {images: [a], every: 5m}}\n",
+            ["1:18: warm.schedule: must be a list of sections, each of which begins with a dash"],
         ),
         ("logging: {format: xml}\n", ["1:19: logging.format: 'xml' is not one of json, console"]),
     ],
@@ -373,3 +433,11 @@ def test_a_misplaced_secret_is_not_repeated(problems: Problems, secret: str) -> 
     """Whatever is wrong with how a password is written, the message does not show it."""
     lines = problems(f"upstreams:\n  quay.io:\n    credentials:\n      password: {secret}\n")
     assert "hunter2" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("1MiB", 1024**2), ("2GiB", 2 * 1024**3), ("1048576", 1024**2)]
+)
+def test_the_access_log_may_be_off(load_text: Load, text: str, size: int) -> None:
+    """A size of 0 turns it off; any other is one that is worth its segments."""
+    assert load_text(f"cache: {{access_log: {text}}}\n").cache.access_log == size

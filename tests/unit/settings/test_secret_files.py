@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cacheproxy.domain.redis_url import parse_redis_url
 from cacheproxy.settings import CredentialsSettings, Secret, Settings
 
 Load = Callable[..., Settings]
@@ -35,6 +36,25 @@ def test_a_proxy_url_comes_from_a_file(load_text: Load) -> None:
     Path("secret").write_text("http://me:hunter2@proxy:3128\n", encoding="utf-8")
     settings = load_text("upstreams: {quay.io: {proxy_url_file: secret}}")
     assert settings.upstreams["quay.io"].proxy_url == "http://me:hunter2@proxy:3128"
+
+
+def test_a_redis_comes_from_files(load_text: Load) -> None:
+    """The URL of a Redis can be kept in a file, and its password in another one."""
+    Path("url").write_text("redis://me:hunter2@r/3\n", encoding="utf-8")
+    Path("secret").write_text("hunter3\n", encoding="utf-8")
+    settings = load_text("metadata: {url_file: url, password_file: secret}")
+    assert settings.metadata.url == parse_redis_url("redis://me:hunter2@r/3")
+    assert settings.metadata.password == Secret("hunter3")
+    assert settings.metadata.password.file == Path("secret")
+
+
+def test_what_sentinels_want_comes_from_a_file(load_text: Load) -> None:
+    """The Sentinels' password can be kept in a file of its own."""
+    Path("secret").write_text("hunter2\n", encoding="utf-8")
+    settings = load_text("metadata: {url: redis+sentinel://r/s, sentinel_password_file: secret}")
+    assert settings.metadata.sentinel_password == Secret("hunter2")
+    assert settings.metadata.sentinel_password.file == Path("secret")
+    assert settings.metadata.password is None
 
 
 @pytest.mark.parametrize(

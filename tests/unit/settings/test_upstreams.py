@@ -263,14 +263,6 @@ def test_the_default_is_docker_hub_if_it_is_there(
             ["1:34: upstreams.quay.io.proxy_url: must not have a path; write http://host:port"],
         ),
         (
-            "upstreams: {quay.io: {credentials: {provider: ecr, region: x}}}\n",
-            [
-                "1:37: upstreams.quay.io.credentials.provider: is not available in this "
-                "version yet; "
-                "use username and password_file"
-            ],
-        ),
-        (
             "upstreams: {quay.io: {credentials: {username: 'a:b', password: ''}}}\n",
             [
                 "1:47: upstreams.quay.io.credentials.username: 'a:b' must not contain ':'",

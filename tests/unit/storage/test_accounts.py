@@ -107,7 +107,7 @@ async def test_no_room_is_a_storage_error(scene: Scene) -> None:
     with pytest.raises(StorageError, match="no room for 40961 bytes"):
         await scene.accounts.reserve(DIGEST, "docker.io", 10 * BLOCK + 1)
     assert await scene.accounts.usage() == Usage(0, 0)
-    assert await scene.accounts.reservations() == []
+    assert list(scene.accounts._ledger.reservations()) == []
 
 
 async def test_evictions_are_stated(scene: Scene) -> None:
@@ -139,6 +139,129 @@ async def test_upkeep_states_why_what_goes(tmp_path: Path) -> None:
         assert told.pop(idle) == "idle"
         assert list(told.values()) == ["size"]
         assert set(told) < {one, other}
+
+
+@pytest.mark.parametrize("jump", [365 * 86400.0, -365 * 86400.0])
+async def test_a_clock_that_jumps_makes_nothing_idle(tmp_path: Path, jump: float) -> None:
+    """When the time of day is set, nothing goes for it; what is idle since then does."""
+    made = Scene(tmp_path / "store", Budget(10 * BLOCK, idle_for=3600))
+    with closing(made.store):
+        await made.put(CONTENT)
+        made.clock.set_back(-jump)
+        for _ in range(3):
+            await made.accounts.keep_within()
+            made.clock.advance(60)
+        assert not made.events.of(Evicted)
+        made.accounts.use(DIGEST)
+        await made.accounts.flush()
+        made.clock.advance(3700)
+        if jump < 0:
+            made.clock.advance(-jump)  # by which it is still to be used in the future
+        await made.accounts.keep_within()
+        assert [gone.reason for gone in made.events.of(Evicted)] == ["idle"]
+
+
+async def test_who_follows_a_download_uses_it(scene: Scene) -> None:
+    """Those who asked for a blob on its way count, though it had no entry then."""
+    async with scene.store.ingest(REPOSITORY, DIGEST) as ingest:
+        assert ingest is not None
+        await ingest.reserve(len(CONTENT))
+        for _ in range(31):
+            scene.store.use(DIGEST)
+        await scene.accounts.flush()
+        await _write(ingest, CONTENT)
+    await scene.accounts.flush()
+    (entry,) = await scene.accounts._do(scene.accounts._ledger.entries)
+    assert entry.heat == 32
+
+
+async def test_a_copy_that_others_have_is_the_first_to_go(tmp_path: Path) -> None:
+    """Where other replicas have enough copies of a blob, ours makes room before all else."""
+    made = Scene(tmp_path / "store", Budget(2 * BLOCK, low_water=1.0))
+    spare = Digest.of(b"2" * BLOCK)
+    made.accounts.is_spare = lambda digest: digest == spare
+    with closing(made.store):
+        await made.put(b"1" * BLOCK)
+        made.clock.advance(3600)
+        await made.put(b"2" * BLOCK)
+        await made.put(b"3" * BLOCK)
+        assert [gone.digest for gone in made.events.of(Evicted)] == [spare]
+
+
+async def test_what_was_used_a_moment_ago_stays(tmp_path: Path) -> None:
+    """Room is made by what is known now, not by what was last written down."""
+    made = Scene(tmp_path / "store", Budget(2 * BLOCK, policy="lru", low_water=1.0))
+    with closing(made.store):
+        used = await made.put(b"1" * BLOCK)
+        made.clock.advance(1)
+        other = await made.put(b"2" * BLOCK)
+        made.clock.advance(1)
+        reader = made.store.open(used)
+        assert reader is not None
+        reader.close()
+        await made.put(b"3" * BLOCK)
+        assert [gone.digest for gone in made.events.of(Evicted)] == [other]
+
+
+async def test_a_partial_download_goes_before_blobs(scene: Scene) -> None:
+    """What nobody goes on with makes room for what is asked for; one under way does not."""
+    async with AsyncExitStack() as stack:
+        under_way = await stack.enter_async_context(scene.store.ingest(REPOSITORY, OTHER))
+        assert under_way is not None
+        await under_way.reserve(2 * BLOCK)
+        await under_way.append(bytes(BLOCK))
+        left = Digest.of(b"left")
+        async with scene.store.ingest(REPOSITORY, left) as ingest:
+            assert ingest is not None
+            await ingest.append(bytes(3 * BLOCK))
+        blob = await scene.put(b"1" * 5 * BLOCK)
+        assert await scene.accounts.usage() == Usage(5 * BLOCK, 5 * BLOCK)
+        await scene.put(b"2" * BLOCK)
+        assert [gone.digest for gone in scene.events.of(Evicted)] == [left]
+        assert not Layout(scene.root).ingest(left).exists()
+        assert set(await scene.accounts.known()) == {blob, Digest.of(b"2" * BLOCK)}
+        assert await scene.accounts.usage() == Usage(6 * BLOCK, 2 * BLOCK)
+
+
+async def test_a_partial_download_stays_for_what_cannot_fit(scene: Scene) -> None:
+    """Nothing goes for a blob that is larger than all that there may be."""
+    left = Digest.of(b"left")
+    async with scene.store.ingest(REPOSITORY, left) as ingest:
+        assert ingest is not None
+        await ingest.append(bytes(3 * BLOCK))
+    with pytest.raises(StorageError, match="no room"):
+        await scene.accounts.reserve(OTHER, "docker.io", 11 * BLOCK)
+    assert Layout(scene.root).ingest(left).exists()
+
+
+async def test_what_a_process_left_is_settled(scene: Scene) -> None:
+    """A blob whose entry is missing gets one; a reservation without a download ends."""
+    stored = await scene.put(CONTENT)
+    scene.accounts._ledger.strike([stored], lambda _: False)
+    await scene.accounts.reserve(stored, "quay.io", len(CONTENT))
+    await scene.accounts.reserve(OTHER, "docker.io", 2 * BLOCK)
+    async with scene.store.ingest(REPOSITORY, Digest.of(b"x")) as ingest:
+        assert ingest is not None
+        await ingest.reserve(BLOCK)
+        await scene.store.settle()
+        assert await scene.accounts.usage() == Usage(3 * BLOCK, BLOCK)
+    assert await scene.accounts.known() == {stored: 3 * BLOCK}
+
+
+async def test_a_manifest_that_came_as_a_blob_is_one(scene: Scene) -> None:
+    """Whoever pulls it as a manifest later has it kept as one, with its parts."""
+    manifest = _manifest()
+    await scene.put(manifest.body)
+    await scene.store.keep_manifest(REPOSITORY, manifest)
+    (entry,) = await scene.accounts._do(scene.accounts._ledger.entries)
+    assert entry.kind == "manifest"
+    relations = scene.accounts._ledger.relations()
+    assert relations.children[manifest.digest] == {child.digest for child in manifest.children}
+
+
+async def test_the_ledger_is_its_owners(scene: Scene) -> None:
+    """Nobody else may read what repositories there are."""
+    assert (scene.root / "ledger.db").stat().st_mode & 0o777 == 0o600
 
 
 async def test_downloads_wait_until_all_is_counted(tmp_path: Path) -> None:
@@ -210,6 +333,17 @@ async def test_uses_are_written_down_when_they_are_flushed(scene: Scene) -> None
     assert entry.heat == pytest.approx(3.0, abs=0.01)
     await scene.accounts.flush()
     assert await scene.accounts._do(lambda: scene.accounts._ledger.entry(digest)) == entry
+
+
+async def test_who_began_a_download_is_not_counted_twice(scene: Scene) -> None:
+    """A blob that is opened by whoever had it fetched was used once: the commit counts that."""
+    digest = await scene.put(CONTENT)
+    blob = scene.store.open(digest, is_use=False)
+    assert blob is not None
+    blob.close()
+    await scene.accounts.flush()
+    (entry,) = scene.accounts._ledger.entries()
+    assert entry.heat == 1.0
 
 
 async def test_uses_are_written_down_at_the_end(tmp_path: Path) -> None:
@@ -318,7 +452,7 @@ async def test_stock_is_what_is_on_disk(scene: Scene) -> None:
     await scene.accounts.reserve(Digest.of(b"died"), "docker.io", 5 * BLOCK)
     await scene.store.take_stock()
     assert await scene.accounts.known() == {OTHER: BLOCK}
-    assert await scene.accounts.reservations() == [Digest.of(b"left")]
+    assert list(scene.accounts._ledger.reservations()) == [Digest.of(b"left")]
     assert await scene.accounts.usage() == Usage(BLOCK, 2 * BLOCK)
 
 

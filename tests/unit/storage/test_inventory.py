@@ -194,19 +194,32 @@ def test_what_is_too_large_for_a_manifest_is_not_read(layout: Layout) -> None:
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
         file.write(b"{")
-        file.truncate(2**40)  # sparse: takes no room, and could not be read into memory
+        file.truncate(2**40)  # sparse: could not be read into memory
     ((found, _),) = look_through(layout, NOTHING).unknown
-    assert (found.kind, found.size) == ("blob", 2**40)
+    assert found.kind == "blob"
 
 
 # -- partial downloads -------------------------------------------------------------------
 
 
 def test_partial_downloads_count(layout: Layout) -> None:
-    """Bytes of a download that nobody goes on with are told by digest."""
+    """The room of a download that nobody goes on with is told by digest."""
     layout.ingest(DIGEST).write_bytes(bytes(5000))
     stock = look_through(layout, NOTHING)
-    assert stock == Stock(partial={DIGEST: 5000})
+    assert stock == Stock(partial={DIGEST: 8192})
+
+
+@pytest.mark.parametrize("name", ["blob", "ingest"])
+def test_holes_are_no_room(layout: Layout, name: str) -> None:
+    """A file counts with the blocks that it has, however long it is."""
+    path = Path(getattr(layout, name)(DIGEST))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(b"x")
+        file.truncate(2**40)
+    stock = look_through(layout, NOTHING)
+    found = [entry.size for entry, _ in stock.unknown] + [*stock.partial.values()]
+    assert found == [4096]
 
 
 def test_what_is_being_written_is_its_writers_affair(layout: Layout) -> None:

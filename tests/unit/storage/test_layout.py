@@ -33,8 +33,25 @@ def test_preparing_makes_the_directories_for_the_owner(tmp_path: Path) -> None:
     for _ in range(2):
         layout.prepare()
     made = sorted(path for path in layout.root.rglob("*"))
-    assert [path.name for path in made] == ["blobs", "ingest", "metadata"]
-    assert {path.stat().st_mode & 0o777 for path in made} == {0o700}
+    assert [path.name for path in made] == ["blobs", "ingest", "metadata", "version"]
+    assert {path.stat().st_mode & 0o777 for path in made[:3]} == {0o700}
+
+
+def test_a_directory_without_a_version_gets_one(tmp_path: Path) -> None:
+    """What was made before there were versions is of the first."""
+    (tmp_path / "blobs").mkdir()
+    Layout(tmp_path).prepare()
+    assert (tmp_path / "version").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("written", ["2\n", "10", "one", "", "\u0662"])
+def test_a_directory_of_a_later_version_is_left_alone(tmp_path: Path, written: str) -> None:
+    """An older program, after a rollback, refuses it, says what to do, and changes nothing."""
+    (tmp_path / "version").write_text(written, encoding="utf-8")
+    layout = Layout(tmp_path)
+    with pytest.raises(StartError, match=r"run a later one, or set cache.directory to another"):
+        layout.prepare()
+    assert layout.version.read_text(encoding="utf-8") == written
 
 
 def test_the_volume_has_a_size(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import ssl
 
 import aiohttp
@@ -14,10 +15,11 @@ from cacheproxy.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cacheproxy.domain.rate_limit import RateLimit
 from cacheproxy.upstream.answers import (
     content_range,
     error_of,
-    ratelimit_remaining,
+    rate_limit,
     retry_after,
     translated,
 )
@@ -128,8 +130,20 @@ def test_content_range(field: str | None, expected: tuple[int, int, int | None] 
 )
 def test_what_is_left_of_the_rate_limit(field: str, left: int | None) -> None:
     """Docker Hub's field is read up to its window."""
-    assert ratelimit_remaining({"ratelimit-remaining": field}) == left
-    assert ratelimit_remaining({}) is None
+    read = rate_limit({"ratelimit-remaining": field})
+    assert (read.remaining if read else None) == left
+    assert rate_limit({}) is None
+
+
+def test_what_the_rate_limit_is() -> None:
+    """Its bound, its window and whose it is are read from fields of their own."""
+    fields = {
+        "ratelimit-limit": "100;w=21600",
+        "ratelimit-remaining": "76;w=21600",
+        "docker-ratelimit-source": "192.0.2.1",
+    }
+    assert rate_limit(fields) == RateLimit(76, 100, 21600.0, "192.0.2.1")
+    assert rate_limit({"ratelimit-remaining": "5"}) == RateLimit(5)
 
 
 _SIGNED = URL("https://cdn.example/blob?X-Amz-Signature=secret")
@@ -169,6 +183,12 @@ _REQUEST = aiohttp.RequestInfo(_SIGNED, "GET", None, _SIGNED)  # type: ignore[ar
             UpstreamUnavailable,
             "r cannot be read from: TLS: sslerror",
             id="TLS",
+        ),
+        pytest.param(
+            aiohttp.ClientOSError(errno.ETIMEDOUT, "Connection timed out"),
+            UpstreamTimeout,
+            "r did not answer in time",
+            id="a connection that nobody is at the end of",
         ),
         pytest.param(
             aiohttp.InvalidURL(str(_SIGNED)),

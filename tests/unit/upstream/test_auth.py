@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 
@@ -7,14 +8,19 @@ from yarl import URL
 
 from cacheproxy.domain.errors import CacheproxyError, Denied, UpstreamTimeout, UpstreamUnavailable
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.upstream.auth import Authorizer, Login
+from cacheproxy.upstream.auth import Authorizer
 from cacheproxy.upstream.challenge import Basic, Bearer
+from cacheproxy.upstream.credentials.fixed import Fixed
+from cacheproxy.upstream.credentials.login import Login
+from cacheproxy.upstream.credentials.renewing import Renewing
+from cacheproxy.upstream.tokens import LoginRefused
 from tests.support.clock import FakeClock, time_the_loop
 from tests.support.leaks import settle
 
 _UPSTREAM = URL("https://registry.example.com")
 _REALM = "https://auth.example.com/token"
 _BEARER = Bearer(_REALM, "registry.example.com", "repository:from/challenge:pull")
+_PING = URL("https://registry.example.com/v2/")
 _SCOPE, _OTHER_SCOPE = "repository:a:pull", "repository:b:pull"
 _LOGIN = Login("user", "pass:word")
 _BASIC = "Basic dXNlcjpwYXNzOndvcmQ="
@@ -26,7 +32,10 @@ class FakeTokenServer:
     def __init__(self) -> None:
         self.asked: list[tuple[URL, str | None]] = []
         self.seconds: float | None = 300
+        self.token: str | None = None
         self.failure: CacheproxyError | None = None
+        self.refused: set[str | None] = set()
+        self.refuses: Callable[[URL], bool] = lambda _: False
         self.open = asyncio.Event()
         self.open.set()
 
@@ -36,7 +45,9 @@ class FakeTokenServer:
         await self.open.wait()
         if self.failure is not None:
             raise self.failure
-        answer: dict[str, object] = {"token": f"t{len(self.asked)}"}
+        if authorization in self.refused or self.refuses(url):
+            raise LoginRefused("upstream answered 401 to a token request")
+        answer: dict[str, object] = {"token": self.token or f"t{len(self.asked)}"}
         if self.seconds is not None:
             answer["expires_in"] = self.seconds
         return json.dumps(answer).encode()
@@ -63,7 +74,9 @@ async def make(clock: FakeClock, server: FakeTokenServer) -> AsyncIterator[Make]
     tasks, made = Tasks(), list[Authorizer]()
 
     def make_one(login: Login | None = None, realms: frozenset[str] = frozenset()) -> Authorizer:
-        made.append(Authorizer(_UPSTREAM, login, realms, server, tasks=tasks, clock=clock))
+        sources = [Fixed(login)] if login else []
+        credentials = [Renewing(source, "r's credentials", tasks, clock) for source in sources]
+        made.append(Authorizer(_UPSTREAM, credentials, realms, server, tasks=tasks, clock=clock))
         return made[-1]
 
     yield make_one
@@ -162,9 +175,78 @@ async def test_a_token_is_renewed_before_it_ends(
     await settle()
     assert await authorizer.current(_SCOPE) == "Bearer t1"
     clock.advance(1.0)
+    assert await authorizer.current(_SCOPE) == "Bearer t1"
     await settle()
     assert await authorizer.current(_SCOPE) == "Bearer t2"
     assert await authorizer.current(_SCOPE) == "Bearer t2"
+    assert len(server.asked) == 2
+
+
+async def test_nobody_waits_for_a_renewal(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """While a token that is due is fetched anew, the old one is used, and fetched once."""
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    server.open.clear()
+    clock.advance(241)
+    async with asyncio.timeout(1):
+        assert {await authorizer.current(_SCOPE) for _ in range(50)} == {"Bearer t1"}
+    await settle()
+    assert len(server.asked) == 2
+    server.open.set()
+    await settle()
+    assert await authorizer.current(_SCOPE) == "Bearer t2"
+
+
+@pytest.mark.parametrize("failure", [Denied("no"), UpstreamTimeout("slow")])
+async def test_a_renewal_that_fails_fails_nobody(
+    make: Make, server: FakeTokenServer, clock: FakeClock, failure: CacheproxyError
+) -> None:
+    """A token server that is broken is asked again now and then, until the token is over."""
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    server.failure = failure
+    clock.advance(241)
+    for seconds in (0, 0, 1, 3):
+        clock.advance(seconds)
+        assert await authorizer.current(_SCOPE) == "Bearer t1"
+        await settle()
+    assert len(server.asked) == 2
+    clock.advance(2)
+    assert await authorizer.current(_SCOPE) == "Bearer t1"
+    await settle()
+    assert len(server.asked) == 3
+    clock.advance(60)
+    await settle()
+    with pytest.raises(type(failure)):
+        await authorizer.current(_SCOPE)
+    server.failure = None
+    assert await authorizer.current(_SCOPE) == "Bearer t5"
+
+
+def _jwt(**claims: float) -> str:
+    parts = [b"{}", json.dumps(claims).encode(), b"signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+async def test_a_jwt_says_when_it_ends(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """Where the answer names no lifetime, the token's own is taken."""
+    server.seconds = None
+    server.token = _jwt(exp=clock.now() + 4500)
+    authorizer = make()
+    first = await authorizer.answer([_BEARER], _SCOPE, None)
+    clock.advance(3599)
+    await settle()
+    assert await authorizer.current(_SCOPE) == first
+    await settle()
+    assert len(server.asked) == 1
+    clock.advance(2)
+    await authorizer.current(_SCOPE)
+    await settle()
+    assert len(server.asked) == 2
 
 
 async def test_a_token_without_a_life_is_used_once(make: Make, server: FakeTokenServer) -> None:
@@ -183,7 +265,7 @@ async def test_the_time_of_day_has_no_say(
     await authorizer.answer([_BEARER], _SCOPE, None)
     clock.set_back(1_000_000)
     assert await authorizer.current(_SCOPE) == "Bearer t1"
-    clock.advance(241)
+    clock.advance(301)
     assert await authorizer.current(_SCOPE) == "Bearer t2"
 
 
@@ -223,13 +305,160 @@ async def test_a_token_server_that_gives_the_same_again(
 
 
 async def test_basic_is_answered_with_the_login(make: Make, server: FakeTokenServer) -> None:
-    """A Basic challenge is answered with the login, and refused logins are not tried again."""
+    """A Basic challenge is answered with the login, which is tried once where nothing is named."""
     authorizer = make(_LOGIN)
     assert await authorizer.answer([Basic()], _SCOPE, None) == _BASIC
     assert await authorizer.current(_OTHER_SCOPE) == _BASIC
-    with pytest.raises(Denied, match="refuses our credentials"):
-        await authorizer.answer([Basic()], _SCOPE, _BASIC)
-    assert server.asked == []
+    assert server.asked == [(_PING, _BASIC)]
+
+
+@pytest.mark.parametrize("failure", [Denied("404"), UpstreamTimeout("slow")])
+async def test_a_registry_that_does_not_check_logins(
+    make: Make, server: FakeTokenServer, failure: CacheproxyError
+) -> None:
+    """Where it cannot be said whether a login is right, it is used, and that is not asked again."""
+    server.failure = failure
+    authorizer = make(_LOGIN)
+    assert await authorizer.answer([Basic()], _SCOPE, None) == _BASIC
+    assert await authorizer.current(_OTHER_SCOPE) == _BASIC
+    assert len(server.asked) == 1
+    for _ in range(2):
+        await authorizer.refused(_BASIC)
+    with pytest.raises(Denied, match="2 times in a row"):
+        await authorizer.current(_SCOPE)
+
+
+async def test_what_a_login_may_not_read_is_not_the_logins_fault(
+    make: Make, server: FakeTokenServer
+) -> None:
+    """A login that is refused is tried where nothing is named; good there, it goes on in use."""
+    authorizer = make(_LOGIN)
+    await authorizer.answer([Basic()], _SCOPE, None)
+    for _ in range(5):
+        with pytest.raises(Denied, match="refuses our credentials"):
+            await authorizer.answer([Basic()], _SCOPE, _BASIC)
+    assert await authorizer.current(_OTHER_SCOPE) == _BASIC
+    assert server.asked == [(_PING, _BASIC)] * 6
+
+
+async def test_a_repository_that_is_refused_says_nothing_of_the_login(
+    make: Make, server: FakeTokenServer
+) -> None:
+    """Token servers that refuse what does not exist leave the login in use for the rest."""
+    authorizer = make(_LOGIN)
+    server.refuses = lambda url: url.query.get("scope") == _SCOPE
+    for _ in range(5):
+        with pytest.raises(Denied, match="answered 401 to a token request"):
+            await authorizer.answer([_BEARER], _SCOPE, None)
+    assert await authorizer.answer([_BEARER], _OTHER_SCOPE, None) == "Bearer t11"
+    assert [url.query.get("scope") for url, _ in server.asked[:2]] == [_SCOPE, None]
+
+
+@pytest.mark.parametrize("challenge", [Basic(), _BEARER], ids=["Basic", "Bearer"])
+async def test_a_wrong_login_is_shown_twice(
+    make: Make, server: FakeTokenServer, clock: FakeClock, challenge: Basic | Bearer
+) -> None:
+    """A login that is refused twice is not shown any more; the error says which, and until when."""
+    authorizer = make(_LOGIN)
+    server.refused = {_BASIC}
+    with pytest.raises(Denied, match="2 times in a row"):
+        await authorizer.answer([challenge], _SCOPE, None)
+    assert len(server.asked) == 2
+    for scope in (_SCOPE, _OTHER_SCOPE):
+        with pytest.raises(Denied, match=r"refused r's credentials 2 times.* before 00:01:00 UTC"):
+            await authorizer.current(scope)
+    assert len(server.asked) == 2
+    clock.advance(61)
+    server.refused = set()
+    assert await authorizer.current(_SCOPE) in (_BASIC, "Bearer t3")
+
+
+@pytest.mark.parametrize("challenge", [Basic(), _BEARER], ids=["Basic", "Bearer"])
+async def test_fifty_with_a_wrong_login_show_it_twice(
+    make: Make, server: FakeTokenServer, challenge: Basic | Bearer
+) -> None:
+    """However many want to show a wrong login, and whatever for, upstream sees it twice."""
+    authorizer = make(_LOGIN)
+    server.refused = {_BASIC}
+    server.open.clear()
+    scopes = [f"repository:{number}:pull" for number in range(50)]
+    answers = (authorizer.answer([challenge], scope, None) for scope in scopes)
+    asking = asyncio.gather(*answers, return_exceptions=True)
+    await settle()
+    server.open.set()
+    assert {type(outcome) for outcome in await asking} == {Denied}
+    assert len(server.asked) == 2
+
+
+async def test_after_a_rest_a_revoked_login_is_shown_once(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """That a login was good once is no reason to let fifty try it after it has rested."""
+    authorizer = make(_LOGIN)
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    server.refused = {_BASIC}
+    with pytest.raises(Denied):
+        await authorizer.current(_OTHER_SCOPE)
+    assert len(server.asked) == 3
+    clock.advance(61)
+    scopes = [f"repository:{number}:pull" for number in range(50)]
+    asking = (authorizer.current(scope) for scope in scopes)
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Denied}
+    assert len(server.asked) == 4
+
+
+async def test_who_waits_for_a_first_showing_goes_on_after_it(
+    make: Make, server: FakeTokenServer
+) -> None:
+    """Fifty who want tokens for different scopes wait for the first of them, and get their own."""
+    authorizer = make(_LOGIN)
+    server.open.clear()
+    scopes = [f"repository:{number}:pull" for number in range(50)]
+    asking = asyncio.gather(*(authorizer.answer([_BEARER], scope, None) for scope in scopes))
+    await settle()
+    assert len(server.asked) == 1
+    server.open.set()
+    assert len(set(await asking)) == 50
+    assert [url.query["scope"] for url, _ in server.asked] == scopes
+
+
+@pytest.mark.parametrize("failure", [UpstreamTimeout("slow"), UpstreamUnavailable("down")])
+async def test_a_first_showing_that_fails_is_the_firsts_failure(
+    make: Make, server: FakeTokenServer, failure: CacheproxyError
+) -> None:
+    """A token server that fails for the first is asked by the others for themselves, at once."""
+    authorizer = make(_LOGIN)
+    server.failure = failure
+    server.open.clear()
+    scopes = [f"repository:{number}:pull" for number in range(5)]
+    answers = (authorizer.answer([_BEARER], scope, None) for scope in scopes)
+    asking = asyncio.gather(*answers, return_exceptions=True)
+    await settle()
+    server.open.set()
+    await settle()
+    assert {type(outcome) for outcome in await asking} == {type(failure)}
+    assert [url.query["scope"] for url, _ in server.asked] == scopes
+
+
+async def test_each_account_has_its_own_tokens(
+    server: FakeTokenServer, clock: FakeClock, make: Make
+) -> None:
+    """An account's token is fetched with its login, and is not another account's."""
+    tasks = Tasks()
+    logins = [Login("a", "1"), Login("b", "2")]
+    accounts = [Renewing(Fixed(login), "r's credentials", tasks, clock) for login in logins]
+    authorizer = Authorizer(_UPSTREAM, accounts, frozenset(), server, tasks=tasks, clock=clock)
+    assert (authorizer.accounts, make().accounts, make(_LOGIN).accounts) == (2, 1, 1)
+    assert await authorizer.answer([_BEARER], _SCOPE, None, 1) == "Bearer t1"
+    assert await authorizer.current(_SCOPE, 0) == "Bearer t2"
+    assert await authorizer.current(_SCOPE, 1) == "Bearer t1"
+    assert [authorization for _, authorization in server.asked] == [
+        logins[1].basic,
+        logins[0].basic,
+    ]
+    await authorizer.close()
+    await tasks.close()
 
 
 @pytest.mark.parametrize(
@@ -259,10 +488,11 @@ async def test_an_upstream_may_change_its_mind(make: Make, server: FakeTokenServ
     """A challenge of another kind or realm than before is answered as it now stands."""
     authorizer = make(_LOGIN)
     assert await authorizer.answer([Basic()], _SCOPE, None) == _BASIC
-    assert await authorizer.answer([_BEARER], _SCOPE, _BASIC) == "Bearer t1"
+    assert await authorizer.answer([_BEARER], _SCOPE, _BASIC) == "Bearer t2"
     other = Bearer("https://other.example.com/token", "s", "")
-    assert await authorizer.answer([other], _SCOPE, "Bearer t1") == "Bearer t2"
-    assert [url.host for url, _ in server.asked] == ["auth.example.com", "other.example.com"]
+    assert await authorizer.answer([other], _SCOPE, "Bearer t2") == "Bearer t3"
+    hosts = [url.host for url, _ in server.asked]
+    assert hosts == ["registry.example.com", "auth.example.com", "other.example.com"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import ssl
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,10 @@ import trustme
 from yarl import URL
 
 from cacheproxy.domain.errors import StartError
-from cacheproxy.upstream.auth import Login
-from cacheproxy.upstream.config import UpstreamConfig, tls_context
+from cacheproxy.ports import Clock
+from cacheproxy.upstream.config import CredentialsConfig, UpstreamConfig, tls_context
+from cacheproxy.upstream.credentials.fixed import Fixed
+from cacheproxy.upstream.credentials.login import Login
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,14 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes | None) -> 
         tls_context(path, None, insecure=False)
 
 
+def _given(source: Fixed, _: Clock) -> Fixed:
+    return source
+
+
 def test_a_configuration_does_not_show_its_login() -> None:
     """What is logged of an upstream has neither its user nor its password."""
-    config = UpstreamConfig("r.example", URL("https://r.example"), Login("me", "secret"))
+    source = Fixed(Login("me", "secret"))
+    credentials = (CredentialsConfig("r.example's credentials", partial(_given, source)),)
+    config = UpstreamConfig("r.example", URL("https://r.example"), credentials)
     assert "secret" not in repr(config)
     assert "'me'" not in repr(config)

@@ -1,7 +1,10 @@
+import base64
+import json
+
 import pytest
 
 from cacheproxy.domain.errors import UpstreamUnavailable
-from cacheproxy.upstream.tokens import Token, parse_token
+from cacheproxy.upstream.tokens import Token, lifetime_of, parse_token
 
 
 @pytest.mark.parametrize(
@@ -61,5 +64,41 @@ def test_an_answer_without_a_token_is_a_failure(body: bytes) -> None:
 
 def test_a_token_is_not_shown() -> None:
     """A token's representation does not have it."""
-    assert "secret" not in repr(Token("Bearer secret", 5.0))
-    assert "secret" not in f"{Token('Bearer secret', 5.0)}"
+    assert "secret" not in repr(Token("Bearer secret", 4.0, 5.0))
+    assert "secret" not in f"{Token('Bearer secret', 4.0, 5.0)}"
+
+
+def _jwt(payload: bytes) -> str:
+    parts = [b'{"alg":"RS256"}', payload, b"signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        pytest.param(_jwt(b'{"exp":5500}'), 4500, id="by our clock"),
+        pytest.param(_jwt(b'{"exp":5500,"iat":5000}'), 500, id="by its own"),
+        pytest.param(_jwt(b'{"exp":999999999}'), 86_400, id="for ever: a day"),
+        pytest.param(_jwt(b'{"exp":900}'), 60, id="over already"),
+        pytest.param(_jwt(b'{"exp":"soon"}'), 60, id="a word"),
+        pytest.param(_jwt(b'{"exp":null}'), 60, id="null"),
+        pytest.param(_jwt(b"{}"), 60, id="no end"),
+        pytest.param(_jwt(b"[]"), 60, id="a list"),
+        pytest.param(_jwt(b'{"a":' * 50_000), 60, id="deep"),
+        pytest.param(_jwt(b"\xff"), 60, id="no JSON"),
+        pytest.param("a.b", 60, id="two parts"),
+        pytest.param("a.!.c", 60, id="no base64"),
+        pytest.param("a.b.c", 60, id="a letter"),
+        pytest.param("..", 60, id="empty"),
+        pytest.param("opaque", 60, id="opaque"),
+    ],
+)
+def test_a_token_says_when_it_ends(value: str, seconds: float) -> None:
+    """A JWT lasts until its `exp`; anything else a minute, as the specification has it."""
+    assert lifetime_of(value, 1000.0) == seconds
+
+
+def test_a_long_token_is_read_at_once() -> None:
+    """A token as long as an answer may be takes no time to look into."""
+    assert lifetime_of("a." * 100_000, 0.0) == 60
+    assert lifetime_of(_jwt(json.dumps({"x": "y" * 150_000}).encode()), 0.0) == 60

@@ -1,0 +1,69 @@
+"""Which pulls may be spent, by what upstream said of them."""
+
+import pytest
+
+from cacheproxy.domain.rate_limit import Quota, RateLimit, Spend
+
+_NOW = 1000.0
+_RESERVE = 10
+_WINDOW = 21600.0
+
+
+def _told(remaining: int, window: float | None = _WINDOW) -> Quota:
+    return Quota().told(RateLimit(remaining, 100, window), _NOW)
+
+
+@pytest.mark.parametrize("spend", ["refresh", "fetch"])
+def test_what_nothing_is_known_of_is_granted(spend: Spend) -> None:
+    """An upstream that never spoke of a limit has none."""
+    assert Quota().wait(spend, _RESERVE, _NOW) == 0
+
+
+@pytest.mark.parametrize(
+    ("remaining", "refresh", "fetch"),
+    [(100, True, True), (11, True, True), (10, False, True), (1, False, True), (0, False, False)],
+)
+def test_the_reserve_is_for_what_is_not_here(remaining: int, refresh: bool, fetch: bool) -> None:
+    """At the reserve nothing that is here is renewed; the last pull still fetches."""
+    quota = _told(remaining)
+    assert (quota.wait("refresh", _RESERVE, _NOW) == 0) is refresh
+    assert (quota.wait("fetch", _RESERVE, _NOW) == 0) is fetch
+
+
+def test_without_a_reserve_all_are_spent_alike() -> None:
+    """With a reserve of 0 the last pull may renew what is here."""
+    assert _told(1).wait("refresh", 0, _NOW) == 0
+    assert _told(0).wait("refresh", 0, _NOW) > 0
+
+
+@pytest.mark.parametrize("window", [600.0, None])
+def test_the_reserve_is_kept_for_a_window(window: float | None) -> None:
+    """What was said longer ago than a window counts no more; Docker Hub's is taken for others."""
+    quota, whole = _told(3, window), window or _WINDOW
+    assert quota.wait("refresh", _RESERVE, _NOW) == whole
+    assert quota.wait("refresh", _RESERVE, _NOW + whole - 1) == 1
+    assert quota.wait("refresh", _RESERVE, _NOW + whole) == 0
+
+
+@pytest.mark.parametrize(("window", "believed"), [(_WINDOW, 60), (None, 60), (5.0, 5)])
+def test_that_nothing_is_left_is_believed_for_a_moment(
+    window: float | None, believed: float
+) -> None:
+    """Windows move: what is not here is asked for again soon, not after hours."""
+    quota = _told(0, window)
+    assert quota.wait("fetch", _RESERVE, _NOW) == believed
+    assert quota.wait("fetch", _RESERVE, _NOW + believed) == 0
+
+
+@pytest.mark.parametrize("spend", ["refresh", "fetch"])
+def test_a_refusal_holds_whatever_is_left(spend: Spend) -> None:
+    """After a 429 no pull is spent until its time, whatever upstream says beside it."""
+    quota = _told(50).refused(40.0, _NOW).told(RateLimit(50), _NOW + 1)
+    assert quota.wait(spend, _RESERVE, _NOW + 1) == 39
+    assert quota.wait(spend, _RESERVE, _NOW + 40) == 0
+
+
+def test_upstreams_last_word_counts() -> None:
+    """More pulls than before are spent as soon as they are granted."""
+    quota = _told(0).told(RateLimit(99), _NOW + 1)
+    assert quota.wait("refresh", _RESERVE, _NOW + 1) == 0
