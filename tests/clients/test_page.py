@@ -301,21 +301,28 @@ def test_what_is_read_aloud_is_little(browser: Browser) -> None:
 
 def test_a_theme_can_be_chosen(browser: Browser) -> None:
     """Light and dark follow the system, until one of them is chosen."""
-    with shown(busy_source()) as server, tab(browser, color_scheme="light") as opened:
+    with shown(busy_source()) as server, tab(browser, color_scheme="dark") as opened:
         page = opened.page
         page.goto(server.url)
-        paper = _paper(opened)
-        page.get_by_role("link", name="Dark").click()
-        assert _paper(opened) != paper
-        page.emulate_media(color_scheme="dark")
-        page.get_by_role("link", name="Light").click()
-        assert _paper(opened) == paper
+        dark = _paper(page)
+        page.emulate_media(color_scheme="light")
+        light = _paper(page)
+        assert light != dark
+        for theme, paper in (("Dark", dark), ("Light", light)):
+            page.emulate_media(color_scheme="light" if theme == "Dark" else "dark")
+            page.get_by_role("link", name=theme).click()
+            _is_on(page, paper)
         page.get_by_role("link", name="System").click()
-        assert _paper(opened) != paper
+        _is_on(page, dark)
 
 
-def _paper(opened: Tab) -> str:
-    return str(opened.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+def _paper(page: Page) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+def _is_on(page: Page, paper: str) -> None:
+    """Waits for it: a link has been followed before the new page has its style sheet."""
+    expect(page.locator("body")).to_have_css("background-color", paper, timeout=_SOON)
 
 
 def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
