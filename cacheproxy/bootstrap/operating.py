@@ -23,14 +23,18 @@ from cacheproxy.ops.admin import Readiness, make_admin_app
 from cacheproxy.ops.api.access import Access
 from cacheproxy.ops.api.counts import Counts
 from cacheproxy.ops.api.encoding import encode
+from cacheproxy.ops.api.figures import Source
+from cacheproxy.ops.api.gathering import Gathering
+from cacheproxy.ops.api.guard import Guard
 from cacheproxy.ops.api.model import FillStatus, PushAccepted, ReplicaStatus, WarmRequest
 from cacheproxy.ops.api.pulling import Pulling, PullingHere
-from cacheproxy.ops.api.routes import AdminApi, Directory, Server
+from cacheproxy.ops.api.reading import Reading
+from cacheproxy.ops.api.routes import AdminApi, Directory
+from cacheproxy.ops.api.state import Server, ServerState
 from cacheproxy.ops.api.upstream_board import UpstreamBoard
 from cacheproxy.ops.api.workers import make_worker_app
 from cacheproxy.ops.metrics import Page
-from cacheproxy.ops.page.figures import Source
-from cacheproxy.ops.page.handlers import Place, add_page
+from cacheproxy.ops.page.handlers import Dashboard, Place
 from cacheproxy.ports import Clock
 from cacheproxy.settings.model import Settings
 from cacheproxy.storage.layout import Layout
@@ -77,13 +81,16 @@ def make_operating(
     inspection, aside = Inspection(settings), Aside(settings)
     counts = Counts(pulling, _prices(settings), clock)
     server = Server(__version__, clock.now(), settings.server.workers)
-    api = AdminApi(server, pulling, Directory(inspection, aside), counts, clock)
-    app = make_admin_app(page, readiness)
-    access = _access(settings)
-    api.add_to(app, access)
+    source = Source(ServerState(server, pulling, inspection, clock), counts)
+    gathering, access = Gathering(source, clock), _access(settings)
     kept = settings.admin.token is None
     token_file = str(Layout(settings.cache.directory).admin_token) if kept else None
-    add_page(app, Source(api, counts), access, clock, Place(pull_port, token_file))
+    dashboard = Dashboard(gathering, access, clock, Place(pull_port, token_file))
+    reading = Reading(source, gathering, dashboard)
+    api = AdminApi(__version__, reading, pulling, Directory(inspection, aside))
+    app = make_admin_app(page, readiness)
+    api.add_to(app, Guard(access, clock))
+    dashboard.add_to(app)
     return Operating(app, counts, inspection, aside)
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -19,7 +20,7 @@ from tests.support.figures import (
     digest,
     totals,
 )
-from tests.support.parts.browser import Tab, chromium, tab
+from tests.support.parts.browser import chromium, tab
 from tests.support.parts.shown import TOKEN, shown
 
 pytestmark = pytest.mark.clients
@@ -238,7 +239,7 @@ def test_a_hidden_page_asks_nothing(browser: Browser) -> None:
         before = len(source.asked)
         page.wait_for_timeout(4000)
         assert len(source.asked) == before
-        with page.expect_response("**/dashboard/now", timeout=1000):
+        with page.expect_response("**/api/v1/status", timeout=1000):
             _hide(page, hidden=False)
 
 
@@ -269,7 +270,7 @@ def test_the_keyboard_reaches_everything(browser: Browser) -> None:
             assert page.evaluate(style) == "solid"
         assert names == ["Today", "7 days", "35 days", "All time", "The chart as a table"]
         page.keyboard.press("Enter")
-        with page.expect_response("**/dashboard/figures?*", timeout=20_000):
+        with page.expect_response("**/api/v1/figures?*", timeout=20_000):
             pass
         page.wait_for_timeout(500)
         assert page.evaluate("document.activeElement.textContent") == "The chart as a table"
@@ -293,10 +294,22 @@ def test_what_is_read_aloud_is_little(browser: Browser) -> None:
                     { childList: true, characterData: true, subtree: true });
             }"""
         )
-        with page.expect_response("**/dashboard/now", timeout=_SOON):
+        with page.expect_response("**/api/v1/status", timeout=_SOON):
             source.shown = busy_status(step=3)
         page.wait_for_timeout(2500)
         assert page.evaluate("window.said") == 0
+
+
+def test_the_script_asks_the_api_and_nothing_else(browser: Browser) -> None:
+    """What the page shows when it is live comes from the admin API, all of it."""
+    with shown(busy_source()) as server, tab(browser) as opened:
+        page = opened.page
+        page.goto(server.url)
+        asked: set[str] = set()
+        page.on("request", lambda request: asked.add(urlsplit(request.url).path))
+        with page.expect_response("**/api/v1/figures?*", timeout=20_000):
+            pass
+        assert asked == {"/api/v1/status", "/api/v1/figures"}
 
 
 def test_a_theme_can_be_chosen(browser: Browser) -> None:

@@ -15,6 +15,7 @@ from cacheproxy.domain.savings import (
     savings,
 )
 from cacheproxy.domain.traffic import HOUR, Hours, Totals, Traffic, added
+from cacheproxy.ops.api.figures import PERIODS, Figures
 from cacheproxy.ops.api.model import (
     Candidate,
     Eviction,
@@ -24,7 +25,6 @@ from cacheproxy.ops.api.model import (
     StoreStatus,
     UpstreamStatus,
 )
-from cacheproxy.ops.page.figures import PERIODS, Figures
 
 NOW = 1_760_447_400.0  # Tue 2025-10-14 13:10:00 UTC
 GIB = 1024**3

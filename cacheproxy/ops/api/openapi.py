@@ -73,7 +73,10 @@ def _paths(named: dict[type, dict[str, Any]]) -> dict[str, Any]:
     period = _parameter("period", _words(Period), "Since midnight UTC, 7 days, 35 days, all time.")
     limit = _parameter("limit", {"type": "integer", "minimum": 1}, "How many at most.")
     return {
-        "/status": {"get": _read("What goes on now.", named[Status])},
+        "/status": {"get": _drawn(_read("What goes on now.", named[Status]))},
+        "/figures": {
+            "get": _drawn(_read("What the page shows as counted.", _figures(named), period))
+        },
         "/savings": {"get": _read("What was saved.", named[Savings], period)},
         "/repositories": {
             "get": _read(
@@ -148,6 +151,22 @@ def _read(summary: str, schema: dict[str, Any], *parameters: dict[str, Any]) -> 
         "parameters": list(parameters),
         "responses": {"200": _answer(schema), "default": _answer(_failure())},
     }
+
+
+def _figures(named: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    properties = {
+        "savings": {"type": "object", "additionalProperties": named[Savings]},
+        "by_saved": named[Repositories],
+        "by_fetched": named[Repositories],
+        "eviction": named[Eviction],
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _drawn(read: dict[str, Any]) -> dict[str, Any]:
+    """The same for eyes: whoever accepts nothing but HTML gets parts of the page."""
+    read["responses"]["200"]["content"]["text/html"] = {"schema": {"type": "string"}}
+    return read
 
 
 def _done(

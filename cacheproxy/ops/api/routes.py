@@ -1,54 +1,24 @@
 """`/api/v1`: what operators read, and what they may do."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
 
 from aiohttp import hdrs, web
 
-from cacheproxy.domain.errors import CacheproxyError, NotFound, RequestError
-from cacheproxy.domain.savings import Order, Period
+from cacheproxy.domain.errors import CacheproxyError
 from cacheproxy.ops.api import asked
-from cacheproxy.ops.api.access import Access
 from cacheproxy.ops.api.contents import Contents, LongWork
-from cacheproxy.ops.api.counts import Counts
 from cacheproxy.ops.api.encoding import encode
-from cacheproxy.ops.api.model import (
-    Eviction,
-    Failure,
-    Problem,
-    PurgeRequest,
-    Status,
-    WarmRequest,
-)
+from cacheproxy.ops.api.guard import PREFIX, Guard, answer, failure
+from cacheproxy.ops.api.model import Failure, Problem, PurgeRequest, WarmRequest
 from cacheproxy.ops.api.openapi import document
 from cacheproxy.ops.api.pulling import Pulling
+from cacheproxy.ops.api.reading import Reading
 from cacheproxy.ops.api.work import PlanProgress, PlanRequest, ScrubRequest, Step, last_line, line
-from cacheproxy.ports import Clock
 
-PREFIX = "/api/v1"
-_MOST_REPOSITORIES = 500
-_MOST_CANDIDATES = 200
 _NDJSON = "application/x-ndjson"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What there is to say of the server itself.
-
-    Attributes:
-        version: of cacheproxy.
-        started_at: when it began, in seconds since the epoch.
-        workers: processes that serve pulls.
-    """
-
-    version: str
-    started_at: float
-    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,83 +38,32 @@ class AdminApi:
     """Answers operators."""
 
     def __init__(
-        self, server: Server, pulling: Pulling, directory: Directory, counts: Counts, clock: Clock
+        self, version: str, reading: Reading, pulling: Pulling, directory: Directory
     ) -> None:
-        self._server = server
+        self._version = version
+        self._reading = reading
         self._pulling = pulling
         self._contents = directory.contents
         self._work = directory.work
-        self._clock = clock
-        self.counts = counts
 
-    def add_to(self, app: web.Application, access: Access) -> None:
+    def add_to(self, app: web.Application, guard: Guard) -> None:
         """Answer the requests of an application."""
-        guard = _Guard(access, self._clock)
         app.router.add_get(f"{PREFIX}/openapi.json", self._openapi)
-        for path, read in (
-            ("status", self._status),
-            ("savings", self._savings),
-            ("repositories", self._repositories),
-            ("eviction", self._eviction),
-            ("explain", self._explain),
-            ("plan", self._plan),
-        ):
-            app.router.add_get(f"{PREFIX}/{path}", guard.operators(read))
+        self._reading.add_to(app, guard)
+        app.router.add_get(f"{PREFIX}/explain", guard.operators(self._explain))
+        app.router.add_get(f"{PREFIX}/plan", guard.operators(self._plan))
         app.router.add_post(f"{PREFIX}/purge", guard.operators(self._purge))
         app.router.add_post(f"{PREFIX}/scrub", guard.operators(self._scrub))
         app.router.add_post(f"{PREFIX}/warm", guard.operators(self._warm))
         app.router.add_post(f"{PREFIX}/hooks/push", guard.webhooks(self._pushed))
         app.router.add_route("*", PREFIX + "{tail:(/.*)?}", guard.operators(_nothing))
 
-    async def status(self) -> Status:
-        """What goes on now.
-
-        Raises:
-            CacheproxyError: the cache directory cannot be read.
-        """
-        store = await asyncio.to_thread(self._contents.store)
-        live = await self._pulling.live()
-        return Status(
-            version=self._server.version,
-            now=self._clock.now(),
-            started_at=self._server.started_at,
-            workers=self._server.workers,
-            store=store,
-            fills=live.fills,
-            upstreams=live.upstreams,
-            replicas=live.replicas,
-        )
-
-    async def eviction(self, limit: int) -> Eviction:
-        """What would go next.
-
-        Raises:
-            CacheproxyError: the cache directory cannot be read.
-        """
-        return await asyncio.to_thread(self._contents.eviction, limit)
-
     async def _openapi(self, _: web.Request) -> web.Response:
-        return _json(document(self._server.version))
-
-    async def _status(self, _: web.Request) -> web.Response:
-        return _json(await self.status())
-
-    async def _savings(self, request: web.Request) -> web.Response:
-        period = cast("Period", asked.word(request, "period", Period, "today"))
-        return _json(await self.counts.savings(period))
-
-    async def _repositories(self, request: web.Request) -> web.Response:
-        period = cast("Period", asked.word(request, "period", Period, "today"))
-        order = cast("Order", asked.word(request, "order", Order, "saved"))
-        limit = asked.number(request, "limit", 20, _MOST_REPOSITORIES)
-        return _json(await self.counts.repositories(period, order, limit))
-
-    async def _eviction(self, request: web.Request) -> web.Response:
-        return _json(await self.eviction(asked.number(request, "limit", 20, _MOST_CANDIDATES)))
+        return answer(document(self._version))
 
     async def _explain(self, request: web.Request) -> web.Response:
         image = asked.text(request, "image")
-        return _json(await asyncio.to_thread(self._contents.explain, image))
+        return answer(await asyncio.to_thread(self._contents.explain, image))
 
     async def _plan(self, request: web.Request) -> web.StreamResponse:
         query = request.query
@@ -154,11 +73,11 @@ class AdminApi:
             return await _streamed(request, _lines(work))
         async with aclosing(work) as steps:
             (made,) = [step async for step in steps if not isinstance(step, PlanProgress)]
-        return _json(made)
+        return answer(made)
 
     async def _purge(self, request: web.Request) -> web.Response:
         wanted = await asked.body(request, PurgeRequest)
-        return _json(await asyncio.to_thread(self._contents.purge, wanted))
+        return answer(await asyncio.to_thread(self._contents.purge, wanted))
 
     async def _scrub(self, request: web.Request) -> web.StreamResponse:
         wanted = await asked.body(request, ScrubRequest)
@@ -170,44 +89,7 @@ class AdminApi:
 
     async def _pushed(self, request: web.Request) -> web.Response:
         body = await asked.raw_body(request)
-        return _json(await self._pulling.pushed(body, request.query.get("upstream")), status=202)
-
-
-@dataclass(frozen=True, slots=True)
-class _Guard:
-    """Lets through who may, and turns errors into answers: the one place that does."""
-
-    access: Access
-    clock: Clock
-
-    def operators(self, handler: Handler) -> Handler:
-        """For those who have the token, or have signed in."""
-        return self._guarded(handler, lambda request: self.access.allows(request, self.clock.now()))
-
-    def webhooks(self, handler: Handler) -> Handler:
-        """For those who may tell of pushes."""
-        return self._guarded(handler, self.access.allows_webhook)
-
-    def _guarded(self, handler: Handler, allows: Callable[[web.Request], bool]) -> Handler:
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            if not allows(request):
-                message = (
-                    "show the token: Authorization: Bearer …; it is admin.token of the "
-                    "configuration, or in the file admin.token in cache.directory"
-                )
-                response = failure(401, "unauthorized", message)
-                response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="cacheproxy"'
-                return response
-            try:
-                return await handler(request)
-            except (asked.AskedWronglyError, RequestError) as error:
-                return failure(400, "invalid", str(error))
-            except NotFound as error:
-                return failure(404, "not_found", str(error))
-            except CacheproxyError as error:
-                return failure(503, "unavailable", str(error))
-
-        return guarded
+        return answer(await self._pulling.pushed(body, request.query.get("upstream")), status=202)
 
 
 async def _lines(work: AsyncGenerator[Step, None]) -> AsyncGenerator[bytes, None]:
@@ -238,12 +120,3 @@ async def _streamed(request: web.Request, lines: AsyncGenerator[bytes, None]) ->
 
 async def _nothing(request: web.Request) -> web.Response:
     return failure(404, "not_found", f"there is no {request.method} {request.path} here")
-
-
-def failure(status: int, code: str, message: str) -> web.Response:
-    """An answer that is none."""
-    return _json(Failure(Problem(code, message)), status=status)
-
-
-def _json(value: Any, status: int = 200) -> web.Response:  # noqa: ANN401  # any of the model
-    return web.Response(body=encode(value), status=status, content_type="application/json")

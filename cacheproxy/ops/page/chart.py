@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from cacheproxy.domain.savings import Hour, Numbers, Period, Savings
+from cacheproxy.ops.api.figures import PERIODS, Missing
 from cacheproxy.ops.page import words
-from cacheproxy.ops.page.figures import PERIODS, Missing, View
 from cacheproxy.ops.page.markup import Markup, element
 from cacheproxy.ops.page.parts import missing, panel, table
 from cacheproxy.ops.page.saved import NAMES, AllSavings, is_empty
+from cacheproxy.ops.page.view import View
 
 OTHERS = "others"
 _NAMED = 5

@@ -1,13 +1,15 @@
 """The whole page, and the form to sign in with."""
 
+from cacheproxy.ops.api.figures import Figures, Missing
 from cacheproxy.ops.api.model import Status
 from cacheproxy.ops.page import saved, words
 from cacheproxy.ops.page.chart import chart
-from cacheproxy.ops.page.figures import Figures, Missing, Theme, View
 from cacheproxy.ops.page.kept import by_fetched, by_saved, next_to_go
 from cacheproxy.ops.page.markup import Content, Markup, element, joined
 from cacheproxy.ops.page.now import disk, fills, replicas, upstreams
+from cacheproxy.ops.page.view import Theme, View
 
+_API = "api/v1"  # from where the page is: in front may stand a proxy with a path
 _THEMES: tuple[Theme, ...] = ("system", "light", "dark")
 
 
@@ -38,8 +40,8 @@ def render(status: Status | Missing, figures: Figures, view: View, now: float) -
         (_header(view, now), main, _footer(view)),
         view.theme,
         folder="dashboard",
-        data_figures=f"dashboard/figures?{address}",
-        data_now="dashboard/now",
+        data_figures=f"{_API}/figures?{address}",
+        data_now=f"{_API}/status",
     )
 
 

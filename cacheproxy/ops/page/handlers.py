@@ -1,4 +1,4 @@
-"""The page over HTTP: itself, its newer parts, its files, and signing in."""
+"""The page over HTTP: itself, its parts as the API answers with them, its files, signing in."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,10 +9,12 @@ from aiohttp import hdrs, web
 
 from cacheproxy.domain.savings import Period
 from cacheproxy.ops.api.access import COOKIE, SESSION_SECONDS, Access
+from cacheproxy.ops.api.figures import Figures, Missing
+from cacheproxy.ops.api.gathering import Gathering
+from cacheproxy.ops.api.model import Status
 from cacheproxy.ops.page.document import render, render_figures, render_sign_in
-from cacheproxy.ops.page.figures import Source, Theme, View
-from cacheproxy.ops.page.gathering import Gathering
 from cacheproxy.ops.page.now import render_now
+from cacheproxy.ops.page.view import Theme, View
 from cacheproxy.ports import Clock
 
 _TYPES = {
@@ -44,29 +46,32 @@ class Place:
     token_file: str | None
 
 
-def add_page(
-    app: web.Application, source: Source, access: Access, clock: Clock, place: Place
-) -> None:
-    """Serve the page below `/dashboard`."""
-    page = _Page(Gathering(source, clock), access, clock, place)
-    app.router.add_get("/dashboard", page.show)
-    app.router.add_get("/dashboard/now", page.show_now)
-    app.router.add_get("/dashboard/figures", page.show_figures)
-    app.router.add_get("/dashboard/session", page.show_form)
-    app.router.add_post("/dashboard/session", page.sign_in)
-    app.router.add_post("/dashboard/session/end", page.sign_out)
-    for name, kind in _TYPES.items():
-        app.router.add_get(f"/dashboard/static/{name}", _File(name, kind).show)
-
-
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """Its handlers."""
+class Dashboard:
+    """The page, and its parts (`Drawing`)."""
 
     gathering: Gathering
     access: Access
     clock: Clock
     place: Place
+
+    def add_to(self, app: web.Application) -> None:
+        """Serve the page below `/dashboard`; its script asks the API for newer parts."""
+        app.router.add_get("/dashboard", self.show)
+        app.router.add_get("/dashboard/session", self.show_form)
+        app.router.add_post("/dashboard/session", self.sign_in)
+        app.router.add_post("/dashboard/session/end", self.sign_out)
+        for name, kind in _TYPES.items():
+            app.router.add_get(f"/dashboard/static/{name}", _File(name, kind).show)
+
+    def status(self, status: Status | Missing, _: web.Request) -> web.Response:
+        """The parts that change from moment to moment."""
+        return _html(render_now(status))
+
+    def figures(self, figures: Figures, request: web.Request) -> web.Response:
+        """The parts that are counted."""
+        now = self.clock.now()
+        return _html(render_figures(figures, self._view(request, now), now))
 
     async def show(self, request: web.Request) -> web.Response:
         """The page, or where to sign in."""
@@ -76,20 +81,6 @@ class _Page:
         view = self._view(request, now)
         figures = await self.gathering.figures(view.period)
         return _html(render(await self.gathering.status(), figures, view, now))
-
-    async def show_now(self, request: web.Request) -> web.Response:
-        """The parts that change from moment to moment."""
-        if not self.access.allows(request, self.clock.now()):
-            return _refused()
-        return _html(render_now(await self.gathering.status()))
-
-    async def show_figures(self, request: web.Request) -> web.Response:
-        """The parts that are counted."""
-        now = self.clock.now()
-        if not self.access.allows(request, now):
-            return _refused()
-        view = self._view(request, now)
-        return _html(render_figures(await self.gathering.figures(view.period), view, now))
 
     async def show_form(self, _: web.Request) -> web.Response:
         """The form to sign in with."""
@@ -163,10 +154,4 @@ def _elsewhere(where: str) -> web.Response:
     response = web.Response(status=303, headers=_HEADERS)
     response.headers[hdrs.LOCATION] = where
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    return response
-
-
-def _refused() -> web.Response:
-    response = web.Response(status=401, text="Sign in again.")
-    response.headers.update(_HEADERS)
     return response

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from cacheproxy.domain.savings import Numbers, Repositories, RepositorySavings
+from cacheproxy.ops.api.figures import Missing
 from cacheproxy.ops.api.model import Candidate, Eviction
 from cacheproxy.ops.page import words
-from cacheproxy.ops.page.figures import Missing
 from cacheproxy.ops.page.markup import Markup, element
 from cacheproxy.ops.page.parts import badge, bar, missing, panel, path, table
 from cacheproxy.ops.page.saved import NAMES

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from cacheproxy.ops.api.figures import Missing
 from cacheproxy.ops.api.model import FillStatus, Status, StoreStatus, UpstreamStatus
 from cacheproxy.ops.page import words
-from cacheproxy.ops.page.figures import Missing
 from cacheproxy.ops.page.markup import Markup, element, joined
 from cacheproxy.ops.page.parts import badge, bar, missing, panel, path, table
 

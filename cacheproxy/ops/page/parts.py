@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from cacheproxy.ops.page.figures import Missing
+from cacheproxy.ops.api.figures import Missing
 from cacheproxy.ops.page.markup import Attribute, Content, Markup, element
 
 

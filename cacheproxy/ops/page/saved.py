@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 
 from cacheproxy.domain.savings import Numbers, Period, Savings
+from cacheproxy.ops.api.figures import Missing
 from cacheproxy.ops.page import words
-from cacheproxy.ops.page.figures import Missing, View
 from cacheproxy.ops.page.markup import Markup, element
 from cacheproxy.ops.page.parts import bar, missing, panel
+from cacheproxy.ops.page.view import View
 
 _HUB = "docker.io"
 NAMES: Mapping[Period, str] = {

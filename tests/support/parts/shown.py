@@ -9,8 +9,8 @@ from aiohttp import web
 
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.ops.api.access import Access
-from cacheproxy.ops.page.figures import Source
-from cacheproxy.ops.page.handlers import Place, add_page
+from cacheproxy.ops.page.handlers import Place
+from tests.support.dashboard import dashboard_app
 from tests.support.figures import FakeSource
 from tests.support.parts.process import free_port
 
@@ -51,9 +51,8 @@ class Shown:
         self._loop.close()
 
     async def _come(self) -> None:
-        app = web.Application()
         place = Place(5000, "/var/lib/cacheproxy/admin.token")
-        add_page(app, Source(self._source, self._source), self._access, SystemClock(), place)
+        app = dashboard_app(self._source, self._access, SystemClock(), place)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()

@@ -1,5 +1,5 @@
 /* Keeps the page live. The server renders each part, here and for those without JavaScript alike;
-   this asks for newer ones and changes in place what is different, so that neither the focus nor
+   this asks the admin API for newer ones and changes in place what is different, so that neither the focus nor
    a reader's place is lost. */
 "use strict";
 
@@ -81,6 +81,7 @@ function show(text) {
 async function ask(address) {
   const response = await fetch(address, {
     cache: "no-store",
+    headers: { Accept: "text/html" },
     redirect: "error",
     signal: AbortSignal.timeout(PATIENCE_SECONDS * 1000),
   });

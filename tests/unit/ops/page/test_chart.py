@@ -7,7 +7,7 @@ import pytest
 from cacheproxy.domain.savings import Period, Savings
 from cacheproxy.domain.traffic import HOUR, Hours, Traffic
 from cacheproxy.ops.page.chart import OTHERS, chart, columns_of, series_of
-from cacheproxy.ops.page.figures import View
+from cacheproxy.ops.page.view import View
 from tests.support.figures import GIB, NOW, FakeSource, busy_source, figures_of, totals
 
 _HOUR = int(NOW // HOUR)

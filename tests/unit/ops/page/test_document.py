@@ -8,10 +8,11 @@ from typing_extensions import override
 
 from cacheproxy.domain.savings import Prices
 from cacheproxy.domain.traffic import HOUR, Hours, Traffic
+from cacheproxy.ops.api.figures import Figures, Missing
 from cacheproxy.ops.api.model import Candidate, Eviction, FillStatus, Status, UpstreamStatus
 from cacheproxy.ops.page.document import render, render_figures, render_sign_in
-from cacheproxy.ops.page.figures import Figures, Missing, View
 from cacheproxy.ops.page.now import render_now
+from cacheproxy.ops.page.view import View
 from tests.support.figures import (
     GIB,
     MIB,
@@ -294,7 +295,7 @@ def test_the_view_is_kept_from_link_to_link() -> None:
     assert '<html lang="en" data-theme="dark">' in page
     assert 'href="?period=month&amp;theme=dark"' in page
     assert 'href="?period=today&amp;theme=light"' in page
-    assert 'data-figures="dashboard/figures?period=today&amp;theme=dark"' in page
+    assert 'data-figures="api/v1/figures?period=today&amp;theme=dark"' in page
 
 
 def test_signing_out_is_offered_to_who_signed_in() -> None:

@@ -6,9 +6,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from cacheproxy.ops.api.access import Access
-from cacheproxy.ops.page.figures import Source
-from cacheproxy.ops.page.handlers import Place, add_page
+from cacheproxy.ops.page.handlers import Place
 from tests.support.clock import FakeClock
+from tests.support.dashboard import dashboard_app
 from tests.support.figures import FakeSource, busy_source
 
 Client = TestClient[web.Request, web.Application]
@@ -18,6 +18,8 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_PARTS = ("/api/v1/status", "/api/v1/figures")
+_HTML = {"Accept": "text/html"}
 _FILES = ("dashboard.css", "dashboard.js", "icon.svg")
 
 
@@ -34,9 +36,7 @@ def source() -> FakeSource:
 
 
 async def _serve(source: FakeSource, clock: FakeClock, access: Access) -> Client:
-    app = web.Application()
-    place = Place(5000, "/var/cache/admin.token")
-    add_page(app, Source(source, source), access, clock, place)
+    app = dashboard_app(source, access, clock, Place(5000, "/var/cache/admin.token"))
     client = TestClient(TestServer(app), cookie_jar=aiohttp.CookieJar(unsafe=True))
     await client.start_server()
     return client
@@ -66,8 +66,8 @@ async def test_who_has_not_signed_in_is_asked_to(client: Client, source: FakeSou
     """The page leads to the form, its newer parts are refused, and no figure is asked for."""
     async with client.get("/dashboard", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "dashboard/session")
-    for path in ("/dashboard/now", "/dashboard/figures"):
-        assert (await client.get(path)).status == 401
+    for path in _PARTS:
+        assert (await client.get(path, headers=_HTML)).status == 401
     form = await client.get("/dashboard")
     assert form.url.path == "/dashboard/session"
     assert "/var/cache/admin.token" in await form.text()
@@ -92,9 +92,9 @@ async def test_a_session_ends(client: Client, clock: FakeClock) -> None:
     """A session is good for a month, and not for ever."""
     await _sign_in(client, _TOKEN)
     clock.advance(29 * 86_400)
-    assert (await client.get("/dashboard/now")).status == 200
+    assert (await client.get("/api/v1/status", headers=_HTML)).status == 200
     clock.advance(2 * 86_400)
-    assert (await client.get("/dashboard/now")).status == 401
+    assert (await client.get("/api/v1/status", headers=_HTML)).status == 401
 
 
 @pytest.mark.parametrize("token", ["", "s3cre", "s3cret2", "S3CRET", "\N{SNOWMAN}"])
@@ -116,9 +116,9 @@ async def test_a_form_that_is_none_is_refused(client: Client) -> None:
 
 async def test_every_answer_has_the_strict_policy(public: Client) -> None:
     """Whatever is answered forbids scripts and styles of others, sniffing, frames and referrers."""
-    paths = ["/dashboard", "/dashboard/session", "/dashboard/now", "/dashboard/figures"]
+    paths = ["/dashboard", "/dashboard/session", *_PARTS]
     for path in paths + [f"/dashboard/static/{name}" for name in _FILES]:
-        response = await public.get(path)
+        response = await public.get(path, headers=_HTML)
         assert response.status == 200
         assert response.headers["Content-Security-Policy"] == _POLICY
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -155,7 +155,7 @@ async def test_many_readers_cost_one_reading(
     assert source.asked.count("savings week") == 1
     assert source.asked.count("status") == 3
     clock.advance(4)
-    await public.get("/dashboard/figures")
+    await public.get("/api/v1/figures", headers=_HTML)
     assert source.asked.count("savings week") == 2
     assert source.asked.count("status") == 3
 
@@ -185,7 +185,44 @@ async def test_periods_are_asked_for_as_they_are_chosen(public: Client, source: 
 async def test_a_failure_is_shown_and_is_no_error(public: Client, source: FakeSource) -> None:
     """The page is there also when nothing that it shows can be read; it says why."""
     source.trouble = "the disk is gone"
-    for path in ("/dashboard", "/dashboard/now", "/dashboard/figures"):
-        response = await public.get(path)
+    for path in ("/dashboard", *_PARTS):
+        response = await public.get(path, headers=_HTML)
         assert response.status == 200
         assert "This cannot be told now: the disk is gone" in await response.text()
+
+
+async def test_parts_are_drawn_for_who_accepts_nothing_else(public: Client) -> None:
+    """A program, and a person who looks at the address, get the values; caches keep them apart."""
+    for accept in ("*/*", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"):
+        for path in _PARTS:
+            response = await public.get(path, headers={"Accept": accept})
+            assert response.content_type == "application/json"
+            assert response.headers["Vary"] == "Accept"
+    for path in _PARTS:
+        response = await public.get(path, headers=_HTML)
+        assert response.content_type == "text/html"
+        assert response.headers["Vary"] == "Accept"
+
+
+async def test_the_figures_are_those_of_their_parts(public: Client) -> None:
+    """What the page is drawn from is to be had as values too, the same as one by one."""
+    figures = await (await public.get("/api/v1/figures?period=today")).json()
+    assert set(figures["savings"]) == {"today", "week", "month", "all"}
+    for period, savings in figures["savings"].items():
+        assert savings == await (await public.get(f"/api/v1/savings?period={period}")).json()
+    for order in ("saved", "fetched"):
+        query = f"period=today&order={order}&limit=10"
+        repositories = await (await public.get(f"/api/v1/repositories?{query}")).json()
+        assert figures[f"by_{order}"] == repositories
+    eviction = await (await public.get("/api/v1/eviction?limit=8")).json()
+    assert figures["eviction"] == eviction
+
+
+async def test_figures_that_cannot_be_told_are_an_error(public: Client, source: FakeSource) -> None:
+    """To a program that is a 503 with the reason; and a period that is none is a 400 to all."""
+    source.trouble = "the disk is gone"
+    response = await public.get("/api/v1/figures")
+    assert response.status == 503
+    assert (await response.json())["error"]["message"] == "the disk is gone"
+    for headers in ({}, _HTML):
+        assert (await public.get("/api/v1/figures?period=x", headers=headers)).status == 400

@@ -1,4 +1,4 @@
-"""Has the values of the page together: each from where the admin API has it, or why it is not."""
+"""Has the values of the page together: each from where it is, or why it is not to be had."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 from cacheproxy.domain.errors import CacheproxyError
 from cacheproxy.domain.savings import Order, Period, Repositories, Savings
+from cacheproxy.ops.api.figures import PERIODS, Figures, Missing, Source
 from cacheproxy.ops.api.model import Eviction, Status
-from cacheproxy.ops.page.figures import PERIODS, Figures, Missing, Source
 from cacheproxy.ports import Clock
 
 T = TypeVar("T")

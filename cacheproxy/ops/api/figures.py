@@ -1,14 +1,11 @@
-"""What the page shows: values of the admin API, and how its reader wants to see them."""
+"""What the page shows of what was counted, as one value, and where its parts come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
-from urllib.parse import urlencode
+from typing import Protocol
 
 from cacheproxy.domain.savings import Order, Period, Repositories, Savings
 from cacheproxy.ops.api.model import Eviction, Status
-
-Theme = Literal["system", "light", "dark"]
 
 PERIODS: tuple[Period, ...] = ("today", "week", "month", "all")
 
@@ -40,34 +37,15 @@ class Figures:
     by_fetched: Repositories | Missing
     eviction: Eviction | Missing
 
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How the reader wants to see it.
-
-    Attributes:
-        period: of the chart and of the repositories.
-        theme: light or dark, or as the reader's system has it.
-        host: under which the reader reaches this server, without a port.
-        pull_port: where clients pull, for the first example.
-        may_sign_out: the reader has signed in.
-    """
-
-    period: Period = "week"
-    theme: Theme = "system"
-    host: str = "127.0.0.1"
-    pull_port: int = 5000
-    may_sign_out: bool = False
-
-    def query(self, **changes: str) -> str:
-        """The part of a URL that asks for this view, or for another one."""
-        asked = {"period": self.period, "theme": self.theme} | changes
-        usual = {"period": "week", "theme": "system"}
-        return urlencode({key: value for key, value in asked.items() if value != usual[key]})
+    @property
+    def missing(self) -> Missing | None:
+        """The first of them that cannot be had."""
+        parts = (self.savings, self.by_saved, self.by_fetched, self.eviction)
+        return next((part for part in parts if isinstance(part, Missing)), None)
 
 
 class State(Protocol):
-    """What goes on, and what is stored: as the admin API answers it.
+    """What goes on, and what is stored.
 
     Every method may raise `CacheproxyError`, where it cannot say.
     """
@@ -81,7 +59,7 @@ class State(Protocol):
         ...
 
 
-class Counts(Protocol):
+class Sums(Protocol):
     """What was counted, likewise."""
 
     async def savings(self, period: Period) -> Savings:
@@ -98,4 +76,4 @@ class Source:
     """Where the values come from."""
 
     state: State
-    counts: Counts
+    counts: Sums
