@@ -16,6 +16,8 @@ from tests.support.parts.skopeo import Skopeo
 pytestmark = pytest.mark.clients
 
 _SOON = 20_000  # milliseconds
+# For figures: they are kept for fifty times as long as they take, on a busy machine too.
+_COUNTED = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,13 @@ def test_figures_change_during_a_pull(browser: Browser, registries: Registries) 
         stage.hub.rate = None
         pull.result()
         expect(page.locator("#fills")).to_contain_text("Nothing is being fetched", timeout=_SOON)
-        expect(page.locator("#by-fetched")).to_contain_text("library/large", timeout=_SOON)
+        expect(page.locator("#by-fetched")).to_contain_text("library/large", timeout=_COUNTED)
 
         stage.forget()
         Skopeo().pull(reference)
         assert stage.hub.blob_bytes == 0
         size = catalogue.LARGE.blob_bytes / 1024**2
-        expect(page.locator("#saved .hero")).to_have_text(f"{size:.2f} MiB", timeout=_SOON)
+        expect(page.locator("#saved .hero")).to_have_text(f"{size:.2f} MiB", timeout=_COUNTED)
         expect(page).to_have_title(f"{size:.2f} MiB saved · cacheproxy")
         expect(page.locator("#by-saved")).to_contain_text("library/large")
         expect(page.locator("#upstreams")).to_contain_text("docker.io")
