@@ -79,7 +79,7 @@ async def make_core(
     cluster = make_cluster(stack, settings, around)
     if cluster is not None:
         observer = Observers([observer, cluster.announcer])
-    store = FilesystemStore.at(layout, budget, clock, observer)
+    store = FilesystemStore.at(layout, budget, clock, observer, settings.cache.manifest_memory)
     stack.callback(store.close)
     metadata = await make_metadata(stack, settings, layout, around)
     made = make_clients(configs, observer, clock, tasks)

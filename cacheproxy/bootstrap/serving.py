@@ -111,7 +111,7 @@ class Pulls:
     def apply(self, settings: Settings) -> None:
         """Go by other settings, as far as a process that serves can."""
         self.core.apply(settings)
-        self.api.routes = make_routes(settings)
+        self.api.route(make_routes(settings))
 
 
 async def pulling(

@@ -1,9 +1,9 @@
 """The pull API over HTTP: parse once, ask the core, send, and say what happened."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 from aiohttp import hdrs, web
 
@@ -22,12 +22,13 @@ from cacheproxy.domain.operation import (
 )
 from cacheproxy.domain.routing import Routes
 from cacheproxy.domain.target import Target
-from cacheproxy.domain.target import parse as parse_target
 from cacheproxy.edge import responses
 from cacheproxy.edge.body import Patient, StallGuard, send
 from cacheproxy.edge.conditions import matches, wanted_range
 from cacheproxy.edge.errors import rule_of
 from cacheproxy.edge.exchange import Exchange
+from cacheproxy.edge.targets import Targets
+from cacheproxy.inprocess.deadline import within
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.pullthrough.answers import BlobAnswer
 from cacheproxy.pullthrough.pull_through import PullThrough
@@ -65,10 +66,14 @@ class Api:
         config: EdgeConfig,
     ) -> None:
         self._core = core
-        self.routes = routes
+        self._targets = Targets(routes)
         self._observer = observer
         self._clock = clock
         self._config = config
+
+    def route(self, routes: Routes) -> None:
+        """Go by other routes."""
+        self._targets = Targets(routes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Whatever happens, one `Responded` says so."""
@@ -114,8 +119,7 @@ class Api:
         # upload's URL) may lead around it (CVE-2026-41888).
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             raise MethodUnsupported(f"{request.method} is not supported: this is a pull cache")
-        target = parse_target(request.raw_path)
-        operation = self.routes.resolve(target)
+        target, operation = self._targets.read(request.raw_path)
         exchange.understood(operation)
         return await self._operate(request, exchange, target, operation)
 
@@ -202,12 +206,11 @@ class Api:
             exchange.sends(answer.digest, exchange.body_bytes)  # now it is known
         return response
 
-    async def _in_time(self, answer: Awaitable[T]) -> T:
+    async def _in_time(self, answer: Coroutine[Any, Any, T]) -> T:
         """The core's answer, unless it is late. What it waits for goes on, for the next one."""
         seconds = self._config.response_timeout
         try:
-            async with asyncio.timeout(seconds):
-                return await answer
+            return await within(seconds, answer)
         except TimeoutError as error:
             raise UpstreamTimeout(f"there was no answer within {seconds:g} seconds") from error
 
@@ -236,7 +239,7 @@ class Api:
         response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
         response.headers[hdrs.SERVER] = _NAME
         ns = request.query.get("ns")
-        if ns is not None and exchange.asked.registry:
+        if ns is not None and exchange.registry:
             response.headers["OCI-Namespace"] = ns
 
     async def _failed(

@@ -1,6 +1,6 @@
 """One request and its response: what the canonical log line will say."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from cacheproxy.domain.operation import (
     PullBlob,
     PullManifest,
 )
+from cacheproxy.domain.reference import Repository
 from cacheproxy.ports import Clock
 
 _LONGEST_TARGET = 512
@@ -27,8 +28,15 @@ class Exchange:
     """What is known of a request and its response so far."""
 
     clock: Clock
-    asked: Asked
     begun: float
+    method: str
+    target: str
+    client: str
+    user_agent: str
+    operation: str = "invalid"
+    registry: str = ""
+    repository: str = ""
+    reference: str = ""
     status: CacheStatus = _NOTHING_YET
     source: Source = "none"
     http_status: int = 499
@@ -43,27 +51,28 @@ class Exchange:
     @classmethod
     def of(cls, request: web.BaseRequest, clock: Clock) -> "Exchange":
         """The exchange that begins with a request."""
-        asked = Asked(
+        return cls(
+            clock,
+            clock.monotonic(),
             request.method,
             request.raw_path[:_LONGEST_TARGET],
             request.remote or "",
             request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
         )
-        return cls(clock, asked, clock.monotonic())
 
     def understood(self, operation: Operation) -> None:
         """Note what the request asks for."""
         match operation:
             case Ping():
-                self.asked = replace(self.asked, operation="ping")
+                self.operation = "ping"
             case PullManifest(repository, reference):
-                self._names("manifest", repository.registry, repository.name, reference)
+                self._names("manifest", repository, reference)
             case PullBlob(repository, digest):
-                self._names("blob", repository.registry, repository.name, digest)
+                self._names("blob", repository, digest)
             case ListTags(repository):
-                self._names("tags", repository.registry, repository.name, "")
+                self._names("tags", repository)
             case ListReferrers(repository, digest):
-                self._names("referrers", repository.registry, repository.name, digest)
+                self._names("referrers", repository, digest)
 
     def answered(self, status: CacheStatus, source: Source) -> None:
         """Note what the core did for it."""
@@ -86,7 +95,16 @@ class Exchange:
         """The fact that it is over."""
         now = self.clock.monotonic()
         return Responded(
-            asked=self.asked,
+            asked=Asked(
+                self.method,
+                self.target,
+                self.client,
+                self.user_agent,
+                self.operation,
+                self.registry,
+                self.repository,
+                self.reference,
+            ),
             outcome="error" if self.error is not None else self.status.outcome,
             status=self.http_status,
             body_bytes=self.body_bytes,
@@ -98,11 +116,6 @@ class Exchange:
             size=self.size,
         )
 
-    def _names(self, operation: str, registry: str, repository: str, reference: str) -> None:
-        self.asked = replace(
-            self.asked,
-            operation=operation,
-            registry=registry,
-            repository=repository,
-            reference=reference,
-        )
+    def _names(self, operation: str, repository: Repository, reference: str = "") -> None:
+        self.operation, self.reference = operation, reference
+        self.registry, self.repository = repository.registry, repository.name

@@ -135,6 +135,8 @@ class CacheSettings:
             from upstream beside it; in bytes.
         access_log: what was served is recorded for `cacheproxy plan`, in at most so many
             bytes; 0 records nothing.
+        manifest_memory: manifests that are asked for often are kept in memory, in at most so
+            many bytes of each worker; 0 keeps none.
     """
 
     directory: FilePath = Path("var/cacheproxy")
@@ -157,6 +159,9 @@ class CacheSettings:
     access_log: Annotated[
         int, PlainValidator(reading.log_size(parse_bytes)), Shown(format_bytes)
     ] = 64 * 1024**2
+    manifest_memory: Annotated[
+        int, PlainValidator(reading.parsed(parse_bytes)), Shown(format_bytes)
+    ] = 32 * 1024**2
 
 
 @with_config(extra="forbid")

@@ -16,6 +16,7 @@ from cacheproxy.domain.reference import Repository, Tag
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.claims import Left
+from cacheproxy.storage.documents import Documents
 from cacheproxy.storage.growing import GrowingFile, watch
 from cacheproxy.storage.ingest import FileIngest, Hands, Place, open_ingest
 from cacheproxy.storage.inventory import look_through
@@ -33,6 +34,7 @@ from cacheproxy.storage.threads import finished
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
 # default pool of the loop is not for this, since name resolution waits there.
 _THREADS = 8
+_MEMORY = 32 * 1024 * 1024
 
 
 def open_ledger(layout: Layout) -> Ledger:
@@ -52,20 +54,38 @@ class FilesystemStore:
     """
 
     def __init__(
-        self, layout: Layout, accounts: Accounts, clock: Clock, observer: Observer
+        self,
+        layout: Layout,
+        accounts: Accounts,
+        clock: Clock,
+        observer: Observer,
+        documents: Documents,
     ) -> None:
         self.accounts = accounts
         self._layout = layout
         self._observer = observer
         self._seals = Seals()
+        self._documents = documents
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
         self.patrol = Patrol(layout, accounts, self._executor, observer, clock)
 
     @classmethod
     def at(
-        cls, layout: Layout, budget: Budget, clock: Clock, observer: Observer
+        cls,
+        layout: Layout,
+        budget: Budget,
+        clock: Clock,
+        observer: Observer,
+        memory: int = _MEMORY,
     ) -> "FilesystemStore":
         """The store in a directory that is prepared.
+
+        Args:
+            layout: of that directory.
+            budget: of the disk.
+            clock: tells the time.
+            observer: is told what becomes of blobs.
+            memory: bytes of it that manifests may take.
 
         Raises:
             StartError: the ledger cannot be used.
@@ -75,7 +95,8 @@ class FilesystemStore:
             return open_ledger(layout)
 
         try:
-            return cls(layout, Accounts(ledger, budget, clock, observer), clock, observer)
+            accounts = Accounts(ledger, budget, clock, observer)
+            return cls(layout, accounts, clock, observer, Documents(layout, memory))
         except (sqlite3.Error, OSError) as error:
             said = error.strerror if isinstance(error, OSError) else error
             raise StartError(
@@ -126,13 +147,20 @@ class FilesystemStore:
 
     async def document(self, digest: Digest) -> bytes | None:
         """A small blob whole; None where it is not here, or larger than a manifest may be."""
+        kept = self._documents.get(digest)
+        if kept is not None:
+            self.accounts.use(digest)
+            return kept
         blob = self.open(digest) or await self.prove(digest)
         if blob is None:
             return None
         try:
             if blob.size > SIZE_LIMIT:
                 return None
-            return await _whole(blob)
+            status = blob.status()
+            body = await _whole(blob)
+            self._documents.keep(digest, body, status)
+            return body
         finally:
             blob.close()
 

@@ -39,14 +39,14 @@ class Seals:
         if is_sealed(digest, status):
             return True
         remembered = self._remembered.get(digest)
-        return remembered is not None and remembered == _identity(status)
+        return remembered is not None and remembered == identity(status)
 
     def put(self, digest: Digest, descriptor: int, verified: os.stat_result) -> None:
         """Seal an open file whose bytes were verified; as it was before they were read."""
         seal(digest, descriptor, verified)
         status = os.fstat(descriptor)
-        if not is_sealed(digest, status) and _identity(status) == _identity(verified):
-            self._remembered[digest] = _identity(status)
+        if not is_sealed(digest, status) and identity(status) == identity(verified):
+            self._remembered[digest] = identity(status)
 
 
 def is_sealed(digest: Digest, status: os.stat_result) -> bool:
@@ -60,7 +60,7 @@ def seal(digest: Digest, descriptor: int, verified: os.stat_result) -> None:
     Not if somebody has written to it since: its bytes are not those that were verified.
     """
     status = os.fstat(descriptor)
-    if _identity(status) != _identity(verified):
+    if identity(status) != identity(verified):
         return
     second = status.st_mtime_ns - status.st_mtime_ns % _SECOND
     times = status.st_atime_ns, second + _fraction(digest, status.st_size)
@@ -79,5 +79,6 @@ def _fraction(digest: Digest, size: int) -> int:
     return ((int(digest[_FIRST:_LAST], 16) ^ size) % _VALUES + 1) * _STEP
 
 
-def _identity(status: os.stat_result) -> Identity:
+def identity(status: os.stat_result) -> Identity:
+    """What differs once a file has been written to, or replaced."""
     return status.st_ino, status.st_mtime_ns, status.st_size

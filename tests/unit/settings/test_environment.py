@@ -270,7 +270,7 @@ def test_a_variable_within_what_is_no_section_reports_the_file(problems: Problem
     assert problems("cache: 5", {f"{_P}CACHE__MAX_SIZE": "1"}) == [
         "c.yaml:1:8: cache: must be a section; its keys are directory, max_size, min_free, "
         "keep_partial, abandon_after, policy, idle_for, pins, scrub_every, scrub_rate, "
-        "relay_ahead, access_log"
+        "relay_ahead, access_log, manifest_memory"
     ]
 
 

@@ -178,7 +178,7 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
                 "keep_partial, abandon_after, policy, idle_for, pins, scrub_every, scrub_rate, "
-                "relay_ahead, access_log"
+                "relay_ahead, access_log, manifest_memory"
             ],
         ),
         (
@@ -186,7 +186,7 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             [
                 "1:8: cache: must be a section; its keys are directory, max_size, min_free, "
                 "keep_partial, abandon_after, policy, idle_for, pins, scrub_every, scrub_rate, "
-                "relay_ahead, access_log"
+                "relay_ahead, access_log, manifest_memory"
             ],
         ),
         ("upstreams: [docker.io]\n", ["1:12: upstreams: must be a section"]),
