@@ -18,6 +18,7 @@ from cacheproxy.bootstrap.warming import Schedule, terms_of
 from cacheproxy.domain.events import Evicted
 from cacheproxy.domain.warming import WarmTerms
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.forgetting import Forgetting
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Clock, Observer, Upstream
 from cacheproxy.pullthrough.fill import FillContext
@@ -93,11 +94,8 @@ async def make_core(
         }
         cluster.begin(stack, store, notables, around)
     stack.push_async_callback(tasks.close)
-    upkeep = Upkeep(store, clock, observer, settings.cache.keep_partial)
-    tasks.start(upkeep.run(), "upkeep")
+    upkeep = _upkeep(settings, store, layout, around)
     cache = settings.cache
-    if cache.scrub_every is not None:
-        tasks.start(upkeep.scrub(cache.scrub_every, cache.scrub_rate), "scrub")
     context = FillContext(
         store,
         observer,
@@ -123,3 +121,18 @@ async def make_core(
         return terms_of(schedule.settings)
 
     return Core(pull_through, apply, cluster, around, warmer, warm_terms)
+
+
+def _upkeep(
+    settings: Settings, store: FilesystemStore, layout: Layout, around: Surroundings
+) -> Upkeep:
+    cache, clock, tasks = settings.cache, around.clock, around.tasks
+    upkeep = Upkeep(store, clock, around.observer, cache.keep_partial)
+    tasks.start(upkeep.run(), "upkeep")
+    if cache.scrub_every is not None:
+        tasks.start(upkeep.scrub(cache.scrub_every, cache.scrub_rate), "scrub")
+    records = None
+    if settings.metadata.url != "memory:":
+        records = Forgetting(layout.metadata, layout.holds, clock).run
+    tasks.start(upkeep.forget(records), "forget")
+    return upkeep

@@ -16,6 +16,7 @@ _QUARANTINE_SECONDS = 7 * 86400.0
 # After a disk that refused.
 _AGAIN_SECONDS = 600.0
 _SWEEP_EVERY = 720  # flushes: an hour
+_FORGET_SECONDS = 86400.0
 
 
 class Upkeep:
@@ -52,6 +53,23 @@ class Upkeep:
         while True:
             await self._try(lambda: self._store.patrol.run(every, rate))
             await self._clock.sleep(_AGAIN_SECONDS)
+
+    async def forget(self, records: Callable[[], Awaitable[int]] | None) -> NoReturn:
+        """Forget what is known of what is gone, once a day.
+
+        Args:
+            records: does so with the metadata; None where there are none on the disk.
+        """
+
+        async def look() -> None:
+            await self._store.accounts.forget_lost_names()
+            if records is not None:
+                await records()
+
+        while True:
+            await self._clock.sleep(_AGAIN_SECONDS)  # a start has enough to do
+            await self._try(look)
+            await self._clock.sleep(_FORGET_SECONDS)
 
     async def _sweep(self) -> None:
         await self._store.sweep(self._keep_partial)

@@ -125,6 +125,10 @@ class Accounts:
         """Remember what a tag names."""
         await self._do(lambda: self._ledger.name(reference, digest))
 
+    async def forget_lost_names(self) -> int:
+        """Forget what tags name that is not stored any more; how many those were."""
+        return await self._do(self._ledger.forget_lost_names)
+
     async def relate(self, manifest: Digest, children: tuple[Digest, ...]) -> None:
         """Remember that a blob is a manifest, and what it refers to."""
         await self._do(lambda: self._ledger.relate(manifest, children))

@@ -226,6 +226,14 @@ class Ledger(Rows):
                         )
         return coming
 
+    def forget_lost_names(self) -> int:
+        """Forget what tags name that is not stored any more; how many those were."""
+        with self._transaction():
+            gone = self._db.execute(
+                "DELETE FROM name WHERE digest NOT IN (SELECT digest FROM blob)"
+            )
+        return gone.rowcount
+
     # -- for commands that look after the store ---------------------------------------------
 
     def forget_names(self, references: Iterable[str]) -> None:

@@ -153,6 +153,16 @@ def test_an_account_survives_its_process(made: Books, tmp_path: Path) -> None:
         assert again.ledger.pinned(("docker.io/library/app:*",)) == {digest_of("m"), A}
 
 
+def test_names_of_what_is_gone_are_forgotten(made: Books) -> None:
+    """A tag that leads to nothing stored takes no room; one that does may be pinned as before."""
+    made.blob("a", 10)
+    for reference, digest in (("app:1", A), ("app:2", B), ("app:3", C)):
+        made.ledger.name(f"docker.io/library/{reference}", digest)
+    assert made.ledger.forget_lost_names() == 2
+    assert made.ledger.forget_lost_names() == 0
+    assert made.ledger.pinned(("docker.io/library/app:*",)) == {A}
+
+
 def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     """A damaged ledger is said to be one, rather than being written over."""
     path = tmp_path / "ledger.db"

@@ -1,0 +1,39 @@
+import asyncio
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from cacheproxy.bootstrap.upkeep import Upkeep
+from cacheproxy.domain.errors import StorageError
+from cacheproxy.domain.events import UpkeepFailed
+from tests.support.clock import FakeClock
+from tests.support.hasty import Events
+from tests.support.stores import open_store
+
+_DAY = 86400.0
+
+
+async def test_records_are_looked_through_once_a_day(tmp_path: Path) -> None:
+    """Not while it starts, then each day; a store that fails is told of, and tried again."""
+    clock, events, looked = FakeClock(), Events(), list[float]()
+    begun = clock.now()
+
+    async def records() -> int:
+        looked.append(clock.now() - begun)
+        if len(looked) == 2:
+            raise StorageError("the metadata store failed: disk I/O error")
+        if len(looked) == 4:
+            raise asyncio.CancelledError
+        return 0
+
+    with closing(open_store(tmp_path, clock=clock)) as store:
+        upkeep = Upkeep(store, clock, events, keep_partial=_DAY)
+        with pytest.raises(asyncio.CancelledError):
+            await upkeep.forget(records)
+    assert looked[0] > 60
+    assert all(_DAY <= later - one < 1.1 * _DAY for one, later in pairwise(looked))
+    assert [event.error for event in events.of(UpkeepFailed)] == [
+        "the metadata store failed: disk I/O error"
+    ]
