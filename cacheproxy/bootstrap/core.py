@@ -42,6 +42,7 @@ class Core:
         apply: takes over what can be changed while it runs.
         cluster: the other replicas; None where this one is alone.
         around: what every part of it has in common.
+        observer: is told what happens; the other replicas hear of it, too.
         warmer: has images in the store before anybody asks for them.
         warm_terms: how, where nobody says more; by the settings of now.
     """
@@ -50,6 +51,7 @@ class Core:
     apply: Callable[[Settings], None]
     cluster: Cluster | None
     around: Surroundings
+    observer: Observer
     warmer: Warmer
     warm_terms: Callable[[], WarmTerms]
 
@@ -120,7 +122,7 @@ async def make_core(
     def warm_terms() -> WarmTerms:
         return terms_of(schedule.settings)
 
-    return Core(pull_through, apply, cluster, around, warmer, warm_terms)
+    return Core(pull_through, apply, cluster, around, observer, warmer, warm_terms)
 
 
 def _upkeep(

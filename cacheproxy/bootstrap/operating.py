@@ -119,7 +119,7 @@ def pulling_here(core: Core, board: UpstreamBoard, traffic: CountedTraffic) -> P
         me = str(core.cluster.settings.advertise)
         return [ReplicaStatus(one, one == me) for one in sorted({me, *core.cluster.index.live})]
 
-    return PullingHere(board, fills, replicas, traffic.count, _Warming(core))
+    return PullingHere(board, fills, replicas, traffic.count, _Warming(core), core.observer)
 
 
 async def answer_supervisor(

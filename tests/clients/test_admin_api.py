@@ -86,3 +86,18 @@ def test_a_fill_is_told_of_once(crew: tuple[Proxy, Crew]) -> None:
     lines = _ask(proxy, "/warm", {"images": ["team/large:1"], "platforms": ["all"]})
     assert lines[-1]["summary"]["done"] == 1
     assert _ask(proxy, "/status")[0]["fills"] == []
+
+
+def test_what_a_scrub_finds_is_counted(crew: tuple[Proxy, Crew]) -> None:
+    """Damage that a scrub by the API has found is in the metrics and the log, as any other is."""
+    proxy, workers = crew
+    pull_all(("127.0.0.1", proxy.port), [Pull(TARGET)])
+    path = workers.cache / "blobs" / "sha256" / LAYER.digest[7:9] / LAYER.digest[7:]
+    wait_until(path.exists, PROMPT, "it is stored")
+    path.write_bytes(b"x" * SIZE)
+    lines = _ask(proxy, "/scrub", {})
+    assert [line["finding"]["outcome"] for line in lines if "finding" in line] == ["quarantined"]
+    with urllib.request.urlopen(f"{proxy.admin_url}/metrics", timeout=PROMPT) as page:
+        assert b'cacheproxy_damaged_blobs_total{problem="damaged"} 1.0' in page.read()
+    (told,) = [line for line in proxy.log().splitlines() if "stored blob damaged" in line]
+    assert json.loads(told)["digest"] == LAYER.digest

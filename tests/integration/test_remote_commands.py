@@ -109,6 +109,8 @@ async def test_what_is_stored_is_read_again(proxy: HastyProxy) -> None:
     )
     assert report["checked"] == 1 + len(IMAGE.blobs)
     assert report["quarantine"] == str(proxy.directory / "quarantine")
+    async with proxy.client.get(f"{proxy.admin_url}/metrics") as page:
+        assert 'cacheproxy_damaged_blobs_total{problem="damaged"} 1.0' in await page.text()
     assert await proxy.body(f"/v2/app/blobs/{layer.digest}") == layer.body
     shown = await _run(proxy, "scrub", "--rate", "1GiB")
     assert shown.stdout.splitlines()[1:] == ["all are what their digests say"]

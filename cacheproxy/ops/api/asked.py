@@ -7,6 +7,8 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from cacheproxy.ops.api.encoding import decode
+
 T = TypeVar("T")
 
 _LONGEST_BODY = 1024 * 1024
@@ -45,7 +47,7 @@ async def body(request: web.BaseRequest, kind: type[T]) -> T:
     """The body, as one of the API's values."""
     raw = await raw_body(request)
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return decode(raw, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AskedWronglyError(f"the body is not understood: {error}") from None
 

@@ -1,6 +1,12 @@
 """The API's values as JSON."""
 
+from typing import Any, TypeVar
+
 import msgspec
+
+from cacheproxy.domain.digest import Digest
+
+T = TypeVar("T")
 
 
 def _plain(value: object) -> str:
@@ -10,5 +16,21 @@ def _plain(value: object) -> str:
     raise NotImplementedError
 
 
+def _of_kind(kind: type[Any], value: Any) -> Any:  # noqa: ANN401  # as msgspec calls it
+    if kind is Digest and isinstance(value, str):
+        return Digest.parse(value)
+    raise NotImplementedError(kind)
+
+
 encode = msgspec.json.Encoder(enc_hook=_plain).encode
 """Write one of the API's values."""
+
+
+def decode(raw: bytes, kind: type[T]) -> T:
+    """Read one of the API's values.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+        DigestInvalid: nor is a digest in it.
+    """
+    return msgspec.json.decode(raw, type=kind, dec_hook=_of_kind)

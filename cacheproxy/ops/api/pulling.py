@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cacheproxy.domain.errors import StorageError
+from cacheproxy.domain.events import Damaged
 from cacheproxy.ops.api.model import (
     FillStatus,
     Live,
@@ -18,6 +19,8 @@ from cacheproxy.ops.api.model import (
 )
 from cacheproxy.ops.api.upstream_board import UpstreamBoard
 from cacheproxy.ops.traffic_log import Counted
+from cacheproxy.ports import Observer
+from cacheproxy.storage.scrub import Finding
 
 
 class Pulling(Protocol):
@@ -51,6 +54,14 @@ class Pulling(Protocol):
         """
         ...
 
+    async def damaged(self, found: Finding) -> None:
+        """Take note of what a scrub beside them has found: metrics, log, other replicas.
+
+        Raises:
+            StorageError: nobody is there to do so.
+        """
+        ...
+
 
 class PullingSoon:
     """Who will serve pulls (`Pulling`): the admin port answers before there is anybody."""
@@ -73,6 +84,10 @@ class PullingSoon:
     async def pushed(self, body: bytes, upstream: str | None) -> PushAccepted:
         """Have images here that were pushed, soon."""
         return await self._there().pushed(body, upstream)
+
+    async def damaged(self, found: Finding) -> None:
+        """Take note of what a scrub has found."""
+        await self._there().damaged(found)
 
     def _there(self) -> Pulling:
         if self.ready is None:
@@ -102,6 +117,7 @@ class PullingHere:
         replicas: who is there.
         count: adds up the traffic.
         warmer: has images here.
+        observer: is told what happens.
     """
 
     board: UpstreamBoard
@@ -109,6 +125,7 @@ class PullingHere:
     replicas: Callable[[], list[ReplicaStatus]]
     count: Callable[[int], Awaitable[Counted]]
     warmer: Warming
+    observer: Observer
 
     async def live(self) -> Live:
         """What it is about."""
@@ -125,3 +142,7 @@ class PullingHere:
     async def pushed(self, body: bytes, upstream: str | None) -> PushAccepted:
         """Have images here that were pushed, soon."""
         return self.warmer.pushed(body, upstream)
+
+    async def damaged(self, found: Finding) -> None:
+        """Take note of what a scrub has found."""
+        self.observer.observe(Damaged(found.digest, found.problem, found.outcome, found.detail))

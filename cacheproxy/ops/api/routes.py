@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
@@ -17,6 +17,7 @@ from cacheproxy.ops.api.openapi import document
 from cacheproxy.ops.api.pulling import Pulling
 from cacheproxy.ops.api.reading import Reading
 from cacheproxy.ops.api.work import PlanProgress, PlanRequest, ScrubRequest, Step, last_line, line
+from cacheproxy.storage.scrub import Finding
 
 _NDJSON = "application/x-ndjson"
 
@@ -81,7 +82,16 @@ class AdminApi:
 
     async def _scrub(self, request: web.Request) -> web.StreamResponse:
         wanted = await asked.body(request, ScrubRequest)
-        return await _streamed(request, _lines(self._work.do(wanted)))
+        return await _streamed(request, _lines(self._noted(self._work.do(wanted))))
+
+    async def _noted(self, work: AsyncGenerator[Step, None]) -> AsyncGenerator[Step, None]:
+        """What is found, told to those who serve as well: they count it, and tell replicas."""
+        async with aclosing(work) as steps:
+            async for step in steps:
+                if isinstance(step, Finding):
+                    with suppress(CacheproxyError):  # who asked for it hears of it in any case
+                        await self._pulling.damaged(step)
+                yield step
 
     async def _warm(self, request: web.Request) -> web.StreamResponse:
         wanted = await asked.body(request, WarmRequest)

@@ -22,6 +22,7 @@ from cacheproxy.ops.api.model import FillStatus, Live, PushAccepted, WarmRequest
 from cacheproxy.ops.api.pulling import Pulling
 from cacheproxy.ops.api.upstream_board import merged
 from cacheproxy.ops.traffic_log import Counted
+from cacheproxy.storage.scrub import Finding
 
 T = TypeVar("T")
 
@@ -44,39 +45,52 @@ def make_worker_app(pulling: Pulling, flushed: Callable[[], Awaitable[None]]) ->
         pulling: the worker.
         flushed: has it write down what it has counted, for another one to read.
     """
+    answers = _Answers(pulling, flushed)
+    app = web.Application(middlewares=[_told])
+    app.router.add_get("/live", answers.live)
+    app.router.add_post("/flush", answers.flush)
+    app.router.add_get("/counted", answers.counted)
+    app.router.add_post("/warm", answers.warm)
+    app.router.add_post("/pushed", answers.pushed)
+    app.router.add_post("/damaged", answers.damaged)
+    return app
 
-    async def live(_: web.Request) -> web.Response:
-        return _json(await pulling.live())
 
-    async def flush(_: web.Request) -> web.Response:
-        await flushed()
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """A worker's, each as `Pulling` has it."""
+
+    pulling: Pulling
+    flushed: Callable[[], Awaitable[None]]
+
+    async def live(self, _: web.Request) -> web.Response:
+        return _json(await self.pulling.live())
+
+    async def flush(self, _: web.Request) -> web.Response:
+        await self.flushed()
         return web.Response()
 
-    async def counted(request: web.Request) -> web.Response:
-        found = await pulling.counted(int(request.query["since"]))
+    async def counted(self, request: web.Request) -> web.Response:
+        found = await self.pulling.counted(int(request.query["since"]))
         hours = [(*key, traffic) for key, traffic in found.hours.items()]
         return _json(_Rows(hours, [(*key, one) for key, one in found.overall.items()]))
 
-    async def warm(request: web.Request) -> web.StreamResponse:
+    async def warm(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
-        async with aclosing(pulling.warm(await asked.body(request, WarmRequest))) as steps:
+        async with aclosing(self.pulling.warm(await asked.body(request, WarmRequest))) as steps:
             async for step in steps:
                 if not response.prepared:
                     await response.prepare(request)
                 await response.write(step + b"\n")
         return response
 
-    async def pushed(request: web.Request) -> web.Response:
+    async def pushed(self, request: web.Request) -> web.Response:
         body = await asked.raw_body(request)
-        return _json(await pulling.pushed(body, request.query.get("upstream")))
+        return _json(await self.pulling.pushed(body, request.query.get("upstream")))
 
-    app = web.Application(middlewares=[_told])
-    app.router.add_get("/live", live)
-    app.router.add_post("/flush", flush)
-    app.router.add_get("/counted", counted)
-    app.router.add_post("/warm", warm)
-    app.router.add_post("/pushed", pushed)
-    return app
+    async def damaged(self, request: web.Request) -> web.Response:
+        await self.pulling.damaged(await asked.body(request, Finding))
+        return web.Response()
 
 
 @web.middleware
@@ -124,6 +138,10 @@ class Workers:
     async def pushed(self, body: bytes, upstream: str | None) -> PushAccepted:
         """Have images here that were pushed, soon."""
         return await self._first(lambda worker: worker.pushed(body, upstream))
+
+    async def damaged(self, found: Finding) -> None:
+        """Take note of what a scrub has found: one of them, since what they count is added up."""
+        await self._first(lambda worker: worker.damaged(found))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -184,6 +202,9 @@ class _Worker:
         query = {} if upstream is None else {"upstream": upstream}
         answer = await self._got("POST", "/pushed", params=query, data=body)
         return msgspec.json.decode(answer, type=PushAccepted)
+
+    async def damaged(self, found: Finding) -> None:
+        await self._got("POST", "/damaged", data=encode(found))
 
     async def warm(self, asked_for: WarmRequest) -> AsyncGenerator[bytes, None]:
         body = encode(asked_for)

@@ -19,7 +19,7 @@ class Crew:
     def __init__(self, proxy: Proxy, cache: Path) -> None:
         self.supervisor = proxy.pid
         self._proxy = proxy
-        self._ingest = cache / "ingest"
+        self.cache = cache
 
     def workers(self) -> set[int]:
         """The processes that serve, or are about to."""
@@ -31,7 +31,7 @@ class Crew:
 
     def writers(self) -> set[int]:
         """Those of them that write a blob at this moment: who holds the lock of its file."""
-        inodes = {str(entry.inode()) for entry in os.scandir(self._ingest)}
+        inodes = {str(entry.inode()) for entry in os.scandir(self.cache / "ingest")}
         held = _FLOCK.finditer(Path("/proc/locks").read_text())
         # Files of other volumes, which others may have locked, have the same numbers.
         return {int(lock["pid"]) for lock in held if lock["inode"] in inodes} & self.everyone()
