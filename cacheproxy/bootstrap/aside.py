@@ -98,7 +98,8 @@ async def _ended(process: Process) -> None:
 
 def main() -> None:
     """What the process does: reads what is asked for, and writes each step."""
-    os.nice(_NICENESS)
+    with suppress(PermissionError):  # a sandbox, as that of our systemd unit, may allow none
+        os.nice(_NICENESS)
     settings, work = pickle.load(sys.stdin.buffer)  # noqa: S301  # of the server
     try:
         _tell(_done(Inspection(settings), work, _tell))

@@ -1,7 +1,5 @@
 """Taking over a changed configuration while the process serves: when it changes, and at SIGHUP."""
 
-import asyncio
-import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import structlog
 from cacheproxy.bootstrap.watching import Watched
 from cacheproxy.domain.errors import StartError
 from cacheproxy.inprocess.clock import SystemClock
+from cacheproxy.inprocess.hangups import Hangups
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ops.metrics import Reloads
 from cacheproxy.settings.changes import changes
@@ -29,10 +28,12 @@ class Source:
     Attributes:
         load: reads them again.
         file: that they are in; None where there is none.
+        hangups: each has them read again.
     """
 
     load: Load
-    file: Path | None = None
+    file: Path | None
+    hangups: Hangups
 
 
 class Reloading:
@@ -56,9 +57,7 @@ class Reloading:
 
     def begin(self, stack: AsyncExitStack) -> None:
         """Reload at each SIGHUP, and when the file has changed, until the stack is left."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
-        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+        self._source.hangups.heed(stack, self.reload)
         tasks = Tasks()
         stack.push_async_callback(tasks.close)
         tasks.start(self._watched.watch(self.reload), "configuration file")

@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import multiprocess
 
 from cacheproxy.bootstrap.listening import bind
+from cacheproxy.bootstrap.notifying import tell_systemd
 from cacheproxy.bootstrap.operating import make_operating
 from cacheproxy.bootstrap.page_numbers import PageNumbers
 from cacheproxy.bootstrap.reloading import Reloading, Source
@@ -97,7 +98,9 @@ async def supervise(settings: Settings, source: Source) -> None:
             upstreams=sorted(settings.upstreams),
             directory=str(settings.cache.directory),
         )
+        tell_systemd("READY=1")
         await stop.wait()
+        tell_systemd("STOPPING=1")
         readiness.end()
         log.info("draining", seconds=settings.server.drain_timeout)
         for worker in workers:

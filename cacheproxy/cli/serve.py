@@ -12,6 +12,7 @@ from cacheproxy.cli.configuration import (
     load_settings,
 )
 from cacheproxy.domain.errors import StartError
+from cacheproxy.inprocess.hangups import Hangups
 from cacheproxy.settings import SettingsError, find_file
 
 
@@ -40,6 +41,7 @@ def serve(named: Path | None) -> None:
       1  could not start, or failed while it served
       2  the command line or the configuration is wrong
     """  # noqa: D301 - click looks for the control character
+    hangups = Hangups()
     try:
         settings = load_settings(named)
     except SettingsError as error:
@@ -48,6 +50,7 @@ def serve(named: Path | None) -> None:
     from cacheproxy import bootstrap  # noqa: PLC0415
 
     try:
-        bootstrap.serve(settings, lambda: load_settings(named), find_file(named, os.environ))
+        file = find_file(named, os.environ)
+        bootstrap.serve(settings, lambda: load_settings(named), file, hangups)
     except StartError as error:
         raise RunFailure(f"cacheproxy: {error}") from None

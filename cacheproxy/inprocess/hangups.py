@@ -1,0 +1,34 @@
+"""SIGHUP, which by default would end the process: it is heard from the first moment to the last."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+
+class Hangups:
+    """Takes note of them until somebody heeds them.
+
+    To be made before the configuration is read: one that comes while the process starts may
+    tell of a change that it has just missed.
+    """
+
+    def __init__(self) -> None:
+        self._has_come = False
+        self._note()
+
+    def heed(self, stack: AsyncExitStack, reload: Callable[[], None]) -> None:
+        """Call `reload` for each, until the stack is left, and now if one has come before."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        # The loop goes back to what the system does; a drain is to go on.
+        stack.callback(self._note)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+        if self._has_come:
+            reload()
+
+    def _note(self) -> None:
+        def note(*_: object) -> None:
+            self._has_come = True
+
+        signal.signal(signal.SIGHUP, note)
