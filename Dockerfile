@@ -1,7 +1,7 @@
 # The container image. It needs no feature of one builder: docker, podman and buildah build it.
 #
 #   BASE     where Python 3.11 or newer comes from; any image with sh, venv and authorities
-#   EXTRAS   what upstreams' credentials need besides: "ecr", "google", or both
+#   EXTRAS   what upstreams' credentials need besides: any of "ecr google azure"
 #
 # Where the network has an authority of its own, mount it: --volume /etc/ssl/certs:/etc/ssl/certs:ro
 ARG BASE=docker.io/library/python:3.12-slim-bookworm

@@ -85,7 +85,7 @@ lock: ## Pin every dependency anew, with hashes (needs uv)
 	  --no-emit-index-url --group build -o requirements/run.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --group dev -o requirements/dev.txt pyproject.toml
-	for extra in ecr google; do \
+	for extra in ecr google azure; do \
 	  sed -n "s/^$$extra = \[\"\(.*\)\"\].*/\1/p" pyproject.toml \
 	    | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	      --no-emit-index-url --constraints requirements/dev.txt -o requirements/$$extra.txt -; \

@@ -1,5 +1,6 @@
 """From settings to where logins come from."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from cacheproxy.domain.errors import StartError
 from cacheproxy.ports import Clock
 from cacheproxy.settings.upstream_model import CredentialsSettings, UpstreamSettings
 from cacheproxy.upstream.config import CredentialsConfig
+from cacheproxy.upstream.credentials.acr import Acr, Exchange
 from cacheproxy.upstream.credentials.docker_config import DockerConfig
 from cacheproxy.upstream.credentials.ecr import Ecr
 from cacheproxy.upstream.credentials.files import PasswordFile
@@ -19,8 +21,14 @@ from cacheproxy.upstream.credentials.helpers import Exec
 from cacheproxy.upstream.credentials.login import Login, Source
 
 
-def make_credentials(upstream: UpstreamSettings) -> tuple[CredentialsConfig, ...]:
+def make_credentials(
+    upstream: UpstreamSettings, tls: ssl.SSLContext | bool = True
+) -> tuple[CredentialsConfig, ...]:
     """The credentials of an upstream, in their order.
+
+    Args:
+        upstream: whose they are.
+        tls: how to speak it to that upstream, where that is who gives a login.
 
     Raises:
         StartError: they lack what their provider needs.
@@ -28,7 +36,8 @@ def make_credentials(upstream: UpstreamSettings) -> tuple[CredentialsConfig, ...
     several = isinstance(upstream.credentials, tuple)
     return tuple(
         CredentialsConfig(
-            _name(upstream, settings, index if several else None), _maker(upstream, settings)
+            _name(upstream, settings, index if several else None),
+            _maker(upstream, settings, tls),
         )
         for index, settings in enumerate(upstream.accounts)
     )
@@ -41,7 +50,9 @@ def _name(upstream: UpstreamSettings, settings: CredentialsSettings, index: int 
     return f"{upstream.name}'s {which} ({'password_file' if of_file else settings.provider})"
 
 
-def _maker(upstream: UpstreamSettings, settings: CredentialsSettings) -> Callable[[Clock], Source]:
+def _maker(
+    upstream: UpstreamSettings, settings: CredentialsSettings, tls: ssl.SSLContext | bool
+) -> Callable[[Clock], Source]:
     match settings.provider:
         case "password":
             return _password(upstream, settings)
@@ -55,6 +66,9 @@ def _maker(upstream: UpstreamSettings, settings: CredentialsSettings) -> Callabl
             return lambda clock: Ecr(host, clock)
         case "google":
             return lambda clock: Google(settings.key_file, clock)
+        case "acr":
+            exchange = _exchange(upstream, tls)
+            return lambda clock: Acr(exchange, settings.client_id, clock)
 
 
 def _password(
@@ -67,6 +81,16 @@ def _password(
     if file is not None:
         return lambda _: PasswordFile(username, file)
     return lambda _: Fixed(Login(username, password.reveal()))
+
+
+def _exchange(upstream: UpstreamSettings, tls: ssl.SSLContext | bool) -> Exchange:
+    return Exchange(
+        URL(upstream.url),
+        tls,
+        URL(upstream.proxy_url) if upstream.proxy_url else None,
+        upstream.connect_timeout,
+        upstream.answer_timeout,
+    )
 
 
 def _hosts(upstream: UpstreamSettings) -> tuple[str, ...]:

@@ -39,16 +39,17 @@ def make_config(settings: UpstreamSettings, workers: int = 1) -> UpstreamConfig:
         StartError: its certificates cannot be used.
     """
     certificate = settings.client_certificate
+    tls = tls_context(
+        settings.ca_file,
+        (certificate.certificate, certificate.key) if certificate else None,
+        insecure=settings.insecure,
+    )
     return UpstreamConfig(
         registry=settings.name,
         url=URL(settings.url),
-        credentials=make_credentials(settings),
+        credentials=make_credentials(settings, tls),
         realms=frozenset(settings.token_realms),
-        tls=tls_context(
-            settings.ca_file,
-            (certificate.certificate, certificate.key) if certificate else None,
-            insecure=settings.insecure,
-        ),
+        tls=tls,
         proxy=URL(settings.proxy_url) if settings.proxy_url else None,
         max_connections=settings.max_connections,
         connect_timeout=settings.connect_timeout,

@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 # Of credentials; and what some of them need besides: the modules, and what to install, as in
 # the extras of pyproject.toml.
-PROVIDERS = ("password", "docker-config", "exec", "ecr", "google")
+PROVIDERS = ("password", "docker-config", "exec", "ecr", "google", "acr")
 _PACKAGES = {
     "ecr": (("botocore",), "botocore>=1.40"),
     "google": (("google.auth", "requests"), "google-auth[requests]>=2.40"),
+    "acr": (("azure.identity",), "azure-identity>=1.25"),
 }
 
 # What YAML 1.1 takes for booleans, unless it is quoted.
@@ -199,6 +200,17 @@ def region(value: object) -> str:
     written = text(value)
     if re.fullmatch(r"[a-z]{2,8}(-[a-z0-9]{1,16}){2,4}", written) is None:
         raise ValueError(f"{quoted(written)} is not a region; write one such as eu-west-1")
+    return written
+
+
+def client_id(value: object) -> str:
+    """The client ID of an identity at Azure."""
+    written = text(value)
+    if re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", written) is None:
+        raise ValueError(
+            f"{quoted(written)} is not a client ID; write one such as "
+            "01234567-89ab-cdef-0123-456789abcdef"
+        )
     return written
 
 

@@ -114,6 +114,7 @@ class CredentialsSettings:
         timeout: that the command may take.
         region: of ECR's API; None: that of the registry's host.
         key_file: a service account's key; None: google-auth's default chain.
+        client_id: of an identity at Azure; None: azure-identity's default chain.
     """
 
     username: Annotated[str, PlainValidator(reading.username), Only(("password",))] | None = None
@@ -121,7 +122,7 @@ class CredentialsSettings:
         Annotated[Secret, PlainValidator(reading.secret), FromFile(), Only(("password",))] | None
     ) = None
     provider: Annotated[
-        Literal["password", "docker-config", "exec", "ecr", "google"],
+        Literal["password", "docker-config", "exec", "ecr", "google", "acr"],
         PlainValidator(reading.provider),
     ] = "password"
     path: Annotated[Path, PlainValidator(reading.home_path), Only(("docker-config",))] = Path(
@@ -131,6 +132,7 @@ class CredentialsSettings:
     timeout: Annotated[Timeout, Only(("exec",))] = 10.0
     region: Annotated[str, PlainValidator(reading.region), Only(("ecr",))] | None = None
     key_file: Annotated[FilePath, Only(("google",))] | None = None
+    client_id: Annotated[str, PlainValidator(reading.client_id), Only(("acr",))] | None = None
 
 
 @cache

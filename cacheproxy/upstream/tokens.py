@@ -66,7 +66,7 @@ class _Claims(msgspec.Struct):
     iat: float | None = None
 
 
-def lifetime_of(value: str, now: float) -> float:
+def lifetime_of(value: str, now: float, unsaid: float = _DEFAULT) -> float:
     """The seconds that a token is good for whose answer names no lifetime.
 
     A JWT (RFC 7519) says when it ends; it is not verified, that is for upstream to do. Where
@@ -75,16 +75,17 @@ def lifetime_of(value: str, now: float) -> float:
     Args:
         value: the token.
         now: seconds since the epoch.
+        unsaid: what it is good for when it does not say either.
     """
     parts = value.split(".")
     if len(parts) != 3:
-        return _DEFAULT
+        return unsaid
     try:
         payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
         claims = msgspec.json.decode(payload, type=_Claims)
     except (binascii.Error, msgspec.MsgspecError, ValueError, RecursionError):
-        return _DEFAULT
+        return unsaid
     if claims.exp is None:
-        return _DEFAULT
+        return unsaid
     seconds = claims.exp - (now if claims.iat is None else claims.iat)
-    return min(seconds, _LONGEST) if seconds > 0 else _DEFAULT
+    return min(seconds, _LONGEST) if seconds > 0 else unsaid

@@ -49,6 +49,7 @@ EVERYTHING: Values = {
             "registry.example.com:8443": {"allow": ["team/**"], "insecure": True},
             "europe-docker.pkg.dev": {"offline": "auto"},
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com": {"credentials": {"provider": "ecr"}},
+            "acme.azurecr.io": {"credentials": {"provider": "acr"}},
         },
     },
     "credentials": {
@@ -64,6 +65,7 @@ EVERYTHING: Values = {
     "serviceAccount": {
         "awsRoleArn": "arn:aws:iam::123456789012:role/ecr-reader",
         "googleServiceAccount": "puller@project.iam.gserviceaccount.com",
+        "azureClientId": "01234567-89ab-cdef-0123-456789abcdef",
         "annotations": {"example.com/owner": "images"},
     },
     "admin": {"existingSecret": "admin", "webhookTokenKey": "hook"},

@@ -396,13 +396,20 @@ def test_a_changed_configuration_makes_new_pods() -> None:
 
 
 def test_clouds_know_who_the_pods_are() -> None:
-    """The service account has the annotations of IRSA, of Workload Identity, and the user's."""
-    annotations = release(catalogue.EVERYTHING).one("ServiceAccount")["metadata"]["annotations"]
+    """The service account has the annotations of each cloud, and the user's; pods Azure's label."""
+    everything = release(catalogue.EVERYTHING)
+    annotations = everything.one("ServiceAccount")["metadata"]["annotations"]
     assert annotations == {
         "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/ecr-reader",
         "iam.gke.io/gcp-service-account": "puller@project.iam.gserviceaccount.com",
+        "azure.workload.identity/client-id": "01234567-89ab-cdef-0123-456789abcdef",
         "example.com/owner": "images",
     }
+    labels = everything.workload["spec"]["template"]["metadata"]["labels"]
+    assert labels["azure.workload.identity/use"] == "true"
+    assert labels["example.com/tier"] == "infrastructure"
+    plain = release({}).workload["spec"]["template"]["metadata"]["labels"]
+    assert "azure.workload.identity/use" not in plain
 
 
 def test_the_token_of_the_admin_api() -> None:

@@ -3,7 +3,9 @@
 metadata:
   labels:
     {{- include "cacheproxy.labels" (list . "cache") | nindent 4 }}
-    {{- with .Values.podLabels }}
+    {{- $azure := dict }}
+    {{- if .Values.serviceAccount.azureClientId }}{{ $_ := set $azure "azure.workload.identity/use" "true" }}{{ end }}
+    {{- with merge (deepCopy .Values.podLabels) $azure }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- $checksum := dict "checksum/config" (toYaml .Values.config | sha256sum) }}

@@ -1,5 +1,6 @@
 """An HTTP endpoint of a test's own, in a thread: it notes what it is asked, and answers by rule."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,22 +38,29 @@ Rule = Callable[[Asked], Reply]
 class Endpoint:
     """A server on loopback."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, tls: ssl.SSLContext | None = None) -> None:
         self._rule = rule
         self._lock = threading.Lock()
         self._asked: list[Asked] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_port}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self._scheme}://{self.host}"
 
     @property
     def asked(self) -> list[Asked]:
@@ -106,9 +114,9 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(rule: Rule) -> Iterator[Endpoint]:
+def endpoint(rule: Rule, tls: ssl.SSLContext | None = None) -> Iterator[Endpoint]:
     """An endpoint that answers within this context."""
-    running = Endpoint(rule)
+    running = Endpoint(rule, tls)
     try:
         yield running
     finally:

@@ -1,3 +1,4 @@
+import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from cacheproxy.bootstrap.upstreams import make_config
 from cacheproxy.domain.ecr_host import EcrHost
 from cacheproxy.domain.errors import StartError
 from cacheproxy.settings import CredentialsSettings, Secret, UpstreamSettings, load
+from cacheproxy.upstream.credentials.acr import Acr, Exchange
 from cacheproxy.upstream.credentials.docker_config import DockerConfig
 from cacheproxy.upstream.credentials.ecr import Ecr
 from cacheproxy.upstream.credentials.files import PasswordFile
@@ -35,6 +37,7 @@ def _upstream(*several: CredentialsSettings, name: str = "quay.io") -> UpstreamS
         (CredentialsSettings(provider="exec", command=("a",)), Exec),
         (CredentialsSettings(provider="ecr", region="eu-west-1"), Ecr),
         (CredentialsSettings(provider="google"), Google),
+        (CredentialsSettings(provider="acr"), Acr),
     ],
 )
 def test_each_provider_has_its_source(settings: CredentialsSettings, kind: type) -> None:
@@ -104,6 +107,27 @@ def test_ecr_is_asked_in_the_right_region(
     source = config.make(FakeClock())
     assert isinstance(source, Ecr)
     assert source._host == expected
+
+
+def test_azures_registry_is_asked_by_its_upstreams_way() -> None:
+    """What gives a login is asked as the upstream is: its URL, its TLS, its proxy, its times."""
+    settings = replace(
+        _upstream(
+            CredentialsSettings(provider="acr", client_id="01234567-89ab-cdef-0123-456789abcdef"),
+            name="acme.azurecr.io",
+        ),
+        url="https://acme.privatelink.example:8443",
+        proxy_url="http://proxy.example:3128",
+        connect_timeout=1.0,
+        answer_timeout=2.0,
+        insecure=True,
+    )
+    config = make_config(settings)
+    source = config.credentials[0].make(FakeClock())
+    assert isinstance(source, Acr)
+    assert source._client_id == "01234567-89ab-cdef-0123-456789abcdef"
+    assert source._exchange == Exchange(config.url, config.tls, config.proxy, 1.0, 2.0)
+    assert isinstance(config.tls, ssl.SSLContext)
 
 
 async def test_docker_knows_a_registry_by_all_its_names(

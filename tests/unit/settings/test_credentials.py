@@ -41,6 +41,11 @@ def _text(credentials: str, upstream: str = "quay.io") -> str:
             "{provider: google, key_file: /k.json}",
             CredentialsSettings(provider="google", key_file=Path("/k.json")),
         ),
+        ("{provider: acr}", CredentialsSettings(provider="acr")),
+        (
+            "{provider: acr, client_id: 01234567-89AB-cdef-0123-456789abcdef}",
+            CredentialsSettings(provider="acr", client_id="01234567-89AB-cdef-0123-456789abcdef"),
+        ),
         ("null", None),
     ],
 )
@@ -118,8 +123,8 @@ def test_the_name_says_the_region_of_what_is_elsewhere(load_text: Load) -> None:
         (
             "{provider: ecr2}",
             [
-                "47: provider: 'ecr2' is not one of password, docker-config, exec, ecr, google; "
-                "did you mean ecr?"
+                "47: provider: 'ecr2' is not one of password, docker-config, exec, ecr, google, "
+                "acr; did you mean ecr?"
             ],
         ),
         ("{provider: [ecr]}", ["47: provider: must be one value, not a list"]),
@@ -159,6 +164,21 @@ def test_the_name_says_the_region_of_what_is_elsewhere(load_text: Load) -> None:
             "{provider: ecr, region: Ireland}",
             ["60: region: 'Ireland' is not a region; write one such as eu-west-1"],
         ),
+        (
+            "{provider: acr, client_id: acme}",
+            [
+                "63: client_id: 'acme' is not a client ID; write one such as "
+                "01234567-89ab-cdef-0123-456789abcdef"
+            ],
+        ),
+        (
+            "{provider: google, client_id: 01234567-89ab-cdef-0123-456789abcdef}",
+            ["55: client_id: is no key of provider google, whose keys are key_file"],
+        ),
+        (
+            "{provider: acr, region: x}",
+            ["52: region: is no key of provider acr, whose keys are client_id"],
+        ),
         ("[]", ["36: is an empty list; write at least one, or remove the key"]),
         (
             "[{provider: exec}, {username: u}, a]",
@@ -166,7 +186,7 @@ def test_the_name_says_the_region_of_what_is_elsewhere(load_text: Load) -> None:
                 "37: [0].command: " + _NO_COMMAND,
                 "55: [1].password: is missing; write password or password_file",
                 "70: [2]: must be a section; its keys are username, password, provider, path, "
-                "command, timeout, region, key_file",
+                "command, timeout, region, key_file, client_id",
             ],
         ),
         (
@@ -180,7 +200,7 @@ def test_the_name_says_the_region_of_what_is_elsewhere(load_text: Load) -> None:
             "hunter2",
             [
                 "36: must be a section; its keys are username, password, provider, path, command, "
-                "timeout, region, key_file"
+                "timeout, region, key_file, client_id"
             ],
         ),
     ],
@@ -194,13 +214,17 @@ def test_what_is_wrong_with_credentials(problems: Problems, written: str, lines:
     assert found == lines
 
 
-@pytest.mark.parametrize("provider", ["ecr", "google"])
+@pytest.mark.parametrize("provider", ["ecr", "google", "acr"])
 def test_a_missing_package_is_named(
     problems: Problems, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
     """Where a provider's package is not installed, the problem says what to install."""
     monkeypatch.setattr(reading_module, "find_spec", lambda _: None)
-    requirement = {"ecr": "botocore>=1.40", "google": "google-auth[requests]>=2.40"}[provider]
+    requirement = {
+        "ecr": "botocore>=1.40",
+        "google": "google-auth[requests]>=2.40",
+        "acr": "azure-identity>=1.25",
+    }[provider]
     (line,) = problems(_text(f"{{provider: {provider}}}", "public.ecr.aws"))
     assert line.endswith(
         f"provider: {provider} needs a package that is not installed: pip install '{requirement}'"
@@ -211,7 +235,8 @@ def test_what_is_to_be_installed_is_what_the_extras_are() -> None:
     """The versions in the message are those of pyproject.toml."""
     project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
     for provider, (_, requirement) in reading_module._PACKAGES.items():
-        assert f'{provider} = ["{requirement}"]' in project
+        extra = {"acr": "azure"}.get(provider, provider)
+        assert f'{extra} = ["{requirement}"]' in project
 
 
 def test_the_environment_makes_credentials(load_text: Load) -> None:

@@ -94,8 +94,9 @@ def _jwt(payload: bytes) -> str:
     ],
 )
 def test_a_token_says_when_it_ends(value: str, seconds: float) -> None:
-    """A JWT lasts until its `exp`; anything else a minute, as the specification has it."""
+    """A JWT lasts until its `exp`; anything else a minute, or what it is said to."""
     assert lifetime_of(value, 1000.0) == seconds
+    assert lifetime_of(value, 1000.0, 300.0) == (300 if seconds == 60 else seconds)
 
 
 def test_a_long_token_is_read_at_once() -> None:
