@@ -8,7 +8,7 @@ from cacheproxy.domain.savings import Hour, Numbers, Period, Savings
 from cacheproxy.ops.api.figures import PERIODS, Missing
 from cacheproxy.ops.page import words
 from cacheproxy.ops.page.markup import Markup, element
-from cacheproxy.ops.page.parts import missing, panel, table
+from cacheproxy.ops.page.parts import missing, panel, path, table
 from cacheproxy.ops.page.saved import NAMES, AllSavings, is_empty
 from cacheproxy.ops.page.view import View
 
@@ -210,7 +210,7 @@ def _row(index: int, name: str, amounts: tuple[int, int]) -> Markup:
     saved, served = amounts
     return element(
         "tr",
-        element("th", _swatch(index), element("span", name, class_="name"), scope="row"),
+        element("th", _swatch(index), element("span", path(name), class_="name"), scope="row"),
         element("td", words.size(saved), class_="number"),
         element("td", words.share(saved, served), class_="number"),
         data_key=name,

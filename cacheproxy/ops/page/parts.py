@@ -1,9 +1,12 @@
 """What the parts of the page are made of."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from cacheproxy.ops.api.figures import Missing
 from cacheproxy.ops.page.markup import Attribute, Content, Markup, element
+
+_BREAK = re.compile(r"(?<=/)|(?<=[^/.])(?=\.)")
 
 
 def panel(
@@ -62,12 +65,9 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Markup], words: i
 
 
 def path(name: str) -> list[Markup | str]:
-    """A name with slashes, at which a line may break before it does elsewhere."""
-    parts = name.split("/")
-    return [
-        *(piece for part in parts[:-1] for piece in (f"{part}/", element("wbr"))),
-        parts[-1],
-    ]
+    """A name with slashes or dots, at which a line may break before it does elsewhere."""
+    first, *rest = _BREAK.split(name)
+    return [first, *(piece for part in rest for piece in (element("wbr"), part))]
 
 
 def bar(part: float, kind: str, more: float = 0) -> Markup:

@@ -39,6 +39,7 @@ class _Outline(HTMLParser):
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self._goes_on = False  # a word that may be broken is still one
         self.feed(page)
         self.close()
         assert not self.open
@@ -46,6 +47,7 @@ class _Outline(HTMLParser):
     @override
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self._goes_on = tag == "wbr"
         if tag not in _VOID:
             self.open.append(tag)
 
@@ -55,6 +57,9 @@ class _Outline(HTMLParser):
 
     @override
     def handle_data(self, data: str) -> None:
+        if self._goes_on:
+            data = self.words.pop() + data
+        self._goes_on = False
         self.words.append(data)
 
     @property
@@ -139,7 +144,7 @@ def test_every_figure_is_there() -> None:
         "310 GiB free on the volume",
         "76 of 100",
         "not asked yet",
-        "docker.io/ library/ python:3.9-bookworm",
+        "docker.io/library/python:3.9-bookworm",
         "and 1 more tag",
         "gdsf-decay",
         "10.0.3.12:5002 this one",
