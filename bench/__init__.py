@@ -12,5 +12,8 @@ the time of the slowest client ÷ that of one direct download; `first byte` is t
 client's wait for the first byte of the body. All clients run on this machine too: what they
 cost, the subject does not have.
 
+A warm blob over TLS is measured by itself, one process of each, where wrk is installed: what the
+client spends on it is the same for both.
+
 It ends with what Redis sees of several replicas (`bench.shared`), where redis-server is installed.
 """

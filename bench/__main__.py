@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import report, shared, subjects
+from bench import report, secure, shared, subjects
 from bench.cases import Cases
 from bench.subjects import Subject
 from bench.upstream import Upstream, upstream
@@ -58,6 +58,10 @@ def main(*, quick: bool, json_path: Path | None, only: tuple[str, ...]) -> None:
         running = [s for s in _subjects(stack, up.url) if not only or s.name.startswith(only)]
         click.echo(f"{os.cpu_count()} cores; blobs of {plan.size:,} bytes; upstream {up.about}.")
         cases = _measure(up, plan, running)
+        over_tls = None
+        if find("wrk") is not None and not only:
+            _say("warm, over TLS")
+            over_tls = secure.measure(up, plan.rounds, plan.seconds)
     names = [subject.name for subject in running]
     click.echo(report.table(cases.table, ["direct", *names]))
     ours = [name for name in names if name.startswith("cacheproxy")]
@@ -65,10 +69,17 @@ def main(*, quick: bool, json_path: Path | None, only: tuple[str, ...]) -> None:
     if json_path is not None:
         about: dict[str, object] = {"cores": os.cpu_count(), "size": plan.size, "link": up.about}
         report.write_json(json_path, cases.table, about)
+    if over_tls is not None:
+        _show_tls(*over_tls)
     if find("redis-server") is None:
         click.echo("redis-server is not installed, and left out")
     elif not only:
         click.echo("\n" + shared.printed(quick=quick))
+
+
+def _show_tls(cases: Cases, names: list[str]) -> None:
+    click.echo("\n" + report.table(cases.table, names))
+    click.echo(report.ratios(cases.table, names[:1], names[1:]))
 
 
 def _subjects(stack: ExitStack, url: str) -> Iterator[Subject]:

@@ -43,7 +43,7 @@ http {{
   open_file_cache max=1000;
   server {{
     listen 127.0.0.1:{port} reuseport backlog=1024;
-    location / {{
+{tls}    location / {{
       proxy_pass {url};
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -61,6 +61,22 @@ http {{
 """
 
 
+_NGINX_TLS = """\
+    listen 127.0.0.1:{port} ssl reuseport backlog=1024;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.3;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """For TLS: two files."""
+
+    certificate: str
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A running cache.
@@ -70,12 +86,14 @@ class Subject:
         address: where it serves.
         pid: of its main process.
         coalesces: whether many clients of a cold blob are not too much for it.
+        secure: where it serves by TLS.
     """
 
     name: str
     address: Address
     pid: int
     coalesces: bool = True
+    secure: Address | None = None
 
     def processor_seconds(self) -> float:
         """What it has used so far."""
@@ -83,11 +101,15 @@ class Subject:
 
 
 @contextmanager
-def cacheproxy(url: str, workers: int) -> Iterator[Subject]:
+def cacheproxy(url: str, workers: int, tls: Certificate | None = None) -> Iterator[Subject]:
     """What this project is."""
     name = f"cacheproxy, {workers} worker{'s' if workers > 1 else ''}"
-    with proxy({"docker.io": url}, settings={"server": {"workers": workers}}) as running:
-        yield Subject(name, ("127.0.0.1", running.port), running.pid)
+    server: dict[str, object] = {"workers": workers}
+    if tls is not None:
+        server["tls"] = {"certificate": tls.certificate, "key": tls.key}
+    with proxy({"docker.io": url}, settings={"server": server}) as running:
+        at = "127.0.0.1", running.port
+        yield Subject(name, at, running.pid, secure=None if tls is None else at)
 
 
 @contextmanager
@@ -98,13 +120,20 @@ def distribution(url: str) -> Iterator[Subject]:
 
 
 @contextmanager
-def nginx(url: str, workers: int) -> Iterator[Subject]:
+def nginx(url: str, workers: int, tls: Certificate | None = None) -> Iterator[Subject]:
     """A web server with a cache and its lock."""
     # Its workers would be nobody, who cannot read this directory.
     user = "user root;\n"
     arguments = ["-c", "{config}"]
-    with _program("nginx", _NGINX, arguments, url=url, workers=workers, user=user) as running:
-        yield Subject(f"nginx, {workers} workers", *running)
+    secure, listen = None, ""
+    if tls is not None:
+        secure = "127.0.0.1", free_port()
+        listen = _NGINX_TLS.format(port=secure[1], certificate=tls.certificate, key=tls.key)
+    with _program(
+        "nginx", _NGINX, arguments, url=url, workers=workers, user=user, tls=listen
+    ) as running:
+        name = f"nginx, {workers} worker{'s' if workers > 1 else ''}"
+        yield Subject(name, *running, secure=secure)
 
 
 @contextmanager
