@@ -2,41 +2,37 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import structlog
 
-from cacheproxy.bootstrap.notifying import tell_systemd
-from cacheproxy.bootstrap.reloading import Load, Reloading, Source
+from cacheproxy.bootstrap.notifying import ServiceManager
+from cacheproxy.bootstrap.reloading import Reloading, Source
 from cacheproxy.bootstrap.serving import page_of, serving
 from cacheproxy.bootstrap.signals import stop_on_signals
 from cacheproxy.bootstrap.supervisor import supervise
-from cacheproxy.inprocess.hangups import Hangups
 from cacheproxy.ops import logging
 from cacheproxy.settings.model import Settings
 
 
-def serve(settings: Settings, load: Load, file: Path | None, hangups: Hangups) -> None:
+def serve(settings: Settings, source: Source, manager: ServiceManager) -> None:
     """Serve until SIGTERM or SIGINT, then drain; take over a changed configuration.
 
     Args:
         settings: to begin with.
-        load: reads them again.
-        file: that they are in; None where there is none.
-        hangups: that come from before they were read.
+        source: where they come from.
+        manager: is told how far it is.
 
     Raises:
         StartError: it cannot serve as configured.
     """
     logging.to_stdout(settings.logging.level, settings.logging.format)
-    source = Source(load, file, hangups)
     if settings.server.workers > 1:
-        asyncio.run(supervise(settings, source))
+        asyncio.run(supervise(settings, source, manager))
     else:
-        asyncio.run(_serve_alone(settings, source))
+        asyncio.run(_serve_alone(settings, source, manager))
 
 
-async def _serve_alone(settings: Settings, source: Source) -> None:
+async def _serve_alone(settings: Settings, source: Source, manager: ServiceManager) -> None:
     log = structlog.get_logger("cacheproxy")
     stop = asyncio.Event()
     stop_on_signals(stop)
@@ -50,8 +46,8 @@ async def _serve_alone(settings: Settings, source: Source) -> None:
             upstreams=sorted(settings.upstreams),
             directory=str(settings.cache.directory),
         )
-        tell_systemd("READY=1")
+        manager.ready()
         await stop.wait()
-        tell_systemd("STOPPING=1")
+        manager.stopping()
         log.info("draining", seconds=settings.server.drain_timeout)
     log.info("stopped")

@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import multiprocess
 
 from cacheproxy.bootstrap.listening import bind
-from cacheproxy.bootstrap.notifying import tell_systemd
+from cacheproxy.bootstrap.notifying import ServiceManager
 from cacheproxy.bootstrap.operating import make_operating
 from cacheproxy.bootstrap.page_numbers import PageNumbers
 from cacheproxy.bootstrap.reloading import Reloading, Source
@@ -44,7 +44,7 @@ _HEALTHY_SECONDS = 60.0
 _GRACE = 5.0
 
 
-async def supervise(settings: Settings, source: Source) -> None:
+async def supervise(settings: Settings, source: Source, manager: ServiceManager) -> None:
     """Run the workers until a signal, then drain them; tell them of changes.
 
     Raises:
@@ -98,9 +98,9 @@ async def supervise(settings: Settings, source: Source) -> None:
             upstreams=sorted(settings.upstreams),
             directory=str(settings.cache.directory),
         )
-        tell_systemd("READY=1")
+        manager.ready()
         await stop.wait()
-        tell_systemd("STOPPING=1")
+        manager.stopping()
         readiness.end()
         log.info("draining", seconds=settings.server.drain_timeout)
         for worker in workers:

@@ -51,6 +51,8 @@ def serve(named: Path | None) -> None:
 
     try:
         file = find_file(named, os.environ)
-        bootstrap.serve(settings, lambda: load_settings(named), file, hangups)
+        source = bootstrap.Source(lambda: load_settings(named), file, hangups)
+        manager = bootstrap.ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
+        bootstrap.serve(settings, source, manager)
     except StartError as error:
         raise RunFailure(f"cacheproxy: {error}") from None
