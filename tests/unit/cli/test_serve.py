@@ -24,6 +24,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def _replace_bootstrap(monkeypatch: pytest.MonkeyPatch, serve: Callable[[Settings], None]) -> None:
     module = ModuleType("cacheproxy.bootstrap")
     module.serve = lambda settings, *_: serve(settings)  # type: ignore[attr-defined]
+    module.Source = module.ServiceManager = lambda *_: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cacheproxy.bootstrap", module)
     monkeypatch.setattr(cacheproxy, "bootstrap", module, raising=False)
 
