@@ -239,7 +239,7 @@ class Api:
         response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
         response.headers[hdrs.SERVER] = _NAME
         ns = request.query.get("ns")
-        if ns is not None and exchange.registry:
+        if ns is not None and exchange.asked is not None and exchange.asked.registry:
             response.headers["OCI-Namespace"] = ns
 
     async def _failed(

@@ -1,6 +1,8 @@
 """One request and its response: what the canonical log line will say."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -29,14 +31,8 @@ class Exchange:
 
     clock: Clock
     begun: float
-    method: str
-    target: str
-    client: str
-    user_agent: str
-    operation: str = "invalid"
-    registry: str = ""
-    repository: str = ""
-    reference: str = ""
+    heard: Callable[..., Asked]
+    asked: Asked | None = None
     status: CacheStatus = _NOTHING_YET
     source: Source = "none"
     http_status: int = 499
@@ -51,20 +47,21 @@ class Exchange:
     @classmethod
     def of(cls, request: web.BaseRequest, clock: Clock) -> "Exchange":
         """The exchange that begins with a request."""
-        return cls(
-            clock,
-            clock.monotonic(),
+        # Made once, when it is known what is asked for: each request makes one.
+        heard = partial(
+            Asked,
             request.method,
             request.raw_path[:_LONGEST_TARGET],
             request.remote or "",
             request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
         )
+        return cls(clock, clock.monotonic(), heard)
 
     def understood(self, operation: Operation) -> None:
         """Note what the request asks for."""
         match operation:
             case Ping():
-                self.operation = "ping"
+                self.asked = self.heard("ping")
             case PullManifest(repository, reference):
                 self._names("manifest", repository, reference)
             case PullBlob(repository, digest):
@@ -95,16 +92,7 @@ class Exchange:
         """The fact that it is over."""
         now = self.clock.monotonic()
         return Responded(
-            asked=Asked(
-                self.method,
-                self.target,
-                self.client,
-                self.user_agent,
-                self.operation,
-                self.registry,
-                self.repository,
-                self.reference,
-            ),
+            asked=self.asked or self.heard(),
             outcome="error" if self.error is not None else self.status.outcome,
             status=self.http_status,
             body_bytes=self.body_bytes,
@@ -117,5 +105,4 @@ class Exchange:
         )
 
     def _names(self, operation: str, repository: Repository, reference: str = "") -> None:
-        self.operation, self.reference = operation, reference
-        self.registry, self.repository = repository.registry, repository.name
+        self.asked = self.heard(operation, repository.registry, repository.name, reference)
