@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from cacheproxy.doctor.shared_metadata import check_redis
 from cacheproxy.domain.redis_url import parse_redis_url
@@ -14,7 +15,13 @@ from cacheproxy.settings.model import MetadataSettings
 from cacheproxy.settings.secret import Secret
 from tests.integration.fills import until
 from tests.integration.watched import Watched, get, soon, watched
-from tests.support.parts.redis import Engine, RedisServer, on_each_engine, redis_sentinel
+from tests.support.parts.redis import (
+    Engine,
+    RedisServer,
+    on_each_engine,
+    redis_sentinel,
+    redis_sentinel_over_tls,
+)
 
 _PASSWORD = "of the Sentinels"
 _RULE = re.search(
@@ -94,6 +101,27 @@ async def test_the_documented_user_may_ask_sentinels(guarded: Guarded) -> None:
         pytest.raises(Exception, match="permission"),
     ):
         client.execute_command("SENTINEL", "REMOVE", "cache")
+
+
+@on_each_engine
+async def test_passwords_go_over_tls(engine: Engine, tmp_path: Path) -> None:
+    """Sentinels and server may want TLS and passwords both; the authority counts for both."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key, known, other = (tmp_path / name for name in ("cert", "key", "ca", "other"))
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(known)
+    stranger.cert_pem.write_to_path(other)
+    with redis_sentinel_over_tls(certificate, key, known, "both", engine) as (_, port, service):
+        url = f"rediss+sentinel://:both@127.0.0.1:{port}/{service}?certificate={certificate}"
+        async with watched(f"{url}&key={key}&ca_file={known}", _login("both")) as it:
+            await it.found()
+            assert await it.connection.call(get) is None
+            assert it.lost() == []
+        async with watched(f"{url}&key={key}&ca_file={other}", _login("both")) as it:
+            await until(it.lost)
+            assert "certificate verify failed" in it.lost()[0]
 
 
 async def test_a_changed_password_is_read_again(guarded: Guarded, tmp_path: Path) -> None:

@@ -235,6 +235,48 @@ def redis_sentinel(
         yield [first, second], list(sentinels), _SERVICE
 
 
+@contextmanager
+def redis_sentinel_over_tls(
+    certificate: Path, key: Path, authority: Path, password: str, engine: Engine = "redis"
+) -> Iterator[tuple[RedisServer, int, str]]:
+    """A server, the port at which its only Sentinel speaks TLS, and the name of the service.
+
+    Args:
+        certificate: that both show, and want of each other and of clients.
+        key: of it.
+        authority: that it is of.
+        password: that both want, as a word.
+        engine: whose.
+    """
+    tls = {"tls-cert-file": certificate, "tls-key-file": key, "tls-ca-cert-file": authority}
+    own, port = free_port(), free_port()
+    options = [part for name, path in tls.items() for part in (f"--{name}", str(path))]
+    with ExitStack() as stack:
+        server = stack.enter_context(redis_server("--tls-port", str(own), *options, engine=engine))
+        with server.client() as client:
+            client.config_set("requirepass", password)
+        directory = stack.enter_context(scratch())
+        config = directory / "sentinel.conf"
+        config.write_text(
+            f"sentinel monitor {_SERVICE} 127.0.0.1 {own} 1\n"
+            f"sentinel auth-pass {_SERVICE} {password}\n"
+            f"requirepass {password}\ntls-port {port}\ntls-replication yes\n"
+            + "".join(f"{name} {path}\n" for name, path in tls.items())
+        )
+        sentinel = _Sentinel(directory, str(config), engine=engine)
+        sentinel.password = password
+        sentinel.start()
+        stack.callback(sentinel.stop)
+
+        def is_up() -> bool:
+            with sentinel.client() as client:
+                known = client.sentinel_master(_SERVICE)
+            return not known["is_disconnected"] and not known["is_sdown"]
+
+        wait_until(is_up, _START, "the Sentinel reaches its server")
+        yield server, port, _SERVICE
+
+
 class _Sentinel(RedisServer):
     """A Sentinel is a server that is started with its own file."""
 
