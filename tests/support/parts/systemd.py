@@ -32,6 +32,10 @@ _PROGRAM = "/lib/systemd/systemd"
 _START, _PROMPT = 30.0, 10.0  # seconds
 _count = itertools.count()
 
+# As .ci/run looks for them.
+_SPACES = [
+    *("--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup", "--mount-proc"),
+]
 # What the service wants or waits for; the rest of this machine's stays out.
 _TARGETS = ("sysinit", "basic", "shutdown", "network-online", "umount")
 # Its output goes to files: there is no journal. Where Python's own library is shared, it is not
@@ -131,22 +135,33 @@ def systemd(
     unshare = require("unshare", "util-linux")
     if not Path(_PROGRAM).exists():
         leave_out(f"{_PROGRAM} is not installed (Debian package: systemd)")
+    if (reason := _forbidden(unshare)) is not None:
+        leave_out(f"systemd cannot be a first process here: {reason}", "systemd-container")
     with scratch() as tree, _cgroups() as enter:
         tree.chmod(0o755)
         _write(tree, document, drop_in)
         for name, content in (files or {}).items():
             (tree / "etc" / name).touch(0o600)
             (tree / "etc" / name).write_text(content)
-        spaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
         install = ["sh", "-c", _INSTALL, "install", str(tree), str(_PROJECT)]
         python = [sysconfig.get_path("purelib"), sys.base_prefix]
-        start = ["sh", "-c", f'{enter}exec "$@"', "start", unshare, *spaces, "--mount-proc"]
+        start = ["sh", "-c", f'{enter}exec "$@"', "start", unshare, *_SPACES]
         running = Systemd(Daemon([*start, *install, *python, _PROGRAM], tree), tree)
         try:
             running.started()
             yield running
         finally:
             running.stop()
+
+
+def _forbidden(unshare: str) -> str | None:
+    """What a machine within a machine may not be let do."""
+    try:
+        with _cgroups():
+            tried = subprocess.run([unshare, *_SPACES, "true"], capture_output=True, check=False)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return tried.stderr.decode().strip() if tried.returncode else None
 
 
 def _write(tree: Path, document: object, drop_in: str) -> None:
@@ -167,12 +182,14 @@ def _cgroups() -> Iterator[str]:
     """Groups of control of its own, below which it makes others; the commands that enter them."""
     name = f"cpx-{os.getpid()}-{next(_count)}"
     made = []
-    for hierarchy in (_CGROUPS, *sorted(_CGROUPS.iterdir())):
-        # That of processor sets takes nobody in before it is set up; systemd makes no use of it.
-        if (hierarchy / "cgroup.procs").exists() and hierarchy.name != "cpuset":
-            made.append(hierarchy / name)
-            made[-1].mkdir()
     try:
+        for hierarchy in (_CGROUPS, *sorted(_CGROUPS.iterdir())):
+            if hierarchy.is_symlink():
+                continue  # another name of one of them
+            # That of processor sets takes nobody in before it is set up; systemd does without.
+            if (hierarchy / "cgroup.procs").exists() and hierarchy.name != "cpuset":
+                (hierarchy / name).mkdir()
+                made.append(hierarchy / name)
         yield "".join(f"echo $$ > {group}/cgroup.procs\n" for group in made)
     finally:
         for group in made:
