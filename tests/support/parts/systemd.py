@@ -50,12 +50,17 @@ Environment=LD_LIBRARY_PATH=/opt/cacheproxy/python/lib
 _INSTALL = """
 set -eu
 tree=$1 project=$2 packages=$3 python=$4
+# By way of /mnt: where they are now may be about to be hidden.
+mount -t tmpfs none /mnt
+mkdir /mnt/tree /mnt/python /mnt/packages /mnt/cacheproxy
+mount --bind "$tree" /mnt/tree
+mount --bind "$python" /mnt/python
+mount --bind "$packages" /mnt/packages
+mount --bind "$project/cacheproxy" /mnt/cacheproxy
 for directory in /run /var/lib /opt; do mount -t tmpfs -o mode=755 none "$directory"; done
-mkdir -p /opt/cacheproxy/python /opt/cacheproxy/packages /opt/cacheproxy/cacheproxy /opt/tree
-mount --bind "$tree" /opt/tree
-mount --bind "$python" /opt/cacheproxy/python
-mount --bind "$packages" /opt/cacheproxy/packages
-mount --bind "$project/cacheproxy" /opt/cacheproxy/cacheproxy
+mkdir -p /opt/tree /opt/cacheproxy/python /opt/cacheproxy/packages /opt/cacheproxy/cacheproxy
+mount --bind /mnt/tree /opt/tree
+for part in python packages cacheproxy; do mount --bind /mnt/$part /opt/cacheproxy/$part; done
 /opt/cacheproxy/python/bin/python3 -m venv --without-pip /opt/cacheproxy/.venv
 printf '/opt/cacheproxy\\n/opt/cacheproxy/packages\\n' \
   > "$(echo /opt/cacheproxy/.venv/lib/python3*/site-packages)/installed.pth"
