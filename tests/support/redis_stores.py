@@ -14,6 +14,9 @@ from cacheproxy.metadata.shared import SharedMetadata
 from cacheproxy.ports import Clock, Observer
 from tests.support.hasty import Events
 
+# Seconds that a call has: what is tested is what is kept, on a machine that stalls, too.
+_PATIENCE = 10.0
+
 
 class OwnRedis(RedisMetadata):
     """Metadata that closes its connection with itself."""
@@ -22,7 +25,7 @@ class OwnRedis(RedisMetadata):
         self, url: str, observer: Observer | None = None, clock: Clock | None = None
     ) -> None:
         told, clock = observer or Events(), clock or SystemClock()
-        self.connection = RedisConnection(parse_redis_url(url), told, clock)
+        self.connection = RedisConnection(parse_redis_url(url), told, clock, _PATIENCE)
         super().__init__(self.connection, told, clock)
 
     @override
