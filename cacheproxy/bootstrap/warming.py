@@ -6,11 +6,7 @@ not ask it again; and the bytes cross the link once, by the leases of the cluste
 """
 
 import asyncio
-import contextlib
-import fcntl
-import os
 import random
-from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +18,7 @@ from cacheproxy.domain.warming import WarmTerms
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.pullthrough.warming import Warmer
 from cacheproxy.settings.model import WarmRuleSettings, WarmSettings
+from cacheproxy.storage.lock import locked
 
 # How often it is looked whether something is due, or has changed; and whether the lock is free.
 _LOOK_SECONDS = 5.0
@@ -86,8 +83,8 @@ class Schedule:
                 self._changed.clear()
                 await self._changed.wait()
             try:
-                with self._locked() as is_ours:
-                    while is_ours and self._settings.schedule:
+                with locked(self._lock) as held:
+                    while held is not None and self._settings.schedule:
                         await self._look()
                         await self._clock.sleep(_LOOK_SECONDS)
             except OSError as error:
@@ -124,15 +121,6 @@ class Schedule:
             is_use=is_use,
         )
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[bool]:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._lock, flags, 0o600)
-        try:
-            yield _is_ours(descriptor)
-        finally:
-            os.close(descriptor)
-
 
 def _first(rule: WarmRuleSettings, now: float) -> _Turn:
     """Soon after the start: what came while nobody looked is wanted now."""
@@ -142,11 +130,3 @@ def _first(rule: WarmRuleSettings, now: float) -> _Turn:
 
 def _spread(part: float) -> float:
     return part + _JITTER * (2 * random.random() - 1)  # noqa: S311  # jitter is no secret
-
-
-def _is_ours(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -5,9 +5,8 @@ restart goes on where the last process was, and another worker takes over from o
 """
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NoReturn
@@ -19,6 +18,7 @@ from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.accounts import Accounts
 from cacheproxy.storage.inventory import stored
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.lock import locked
 from cacheproxy.storage.pace import Pace
 from cacheproxy.storage.scrub import Checked, Finding, Hashed, Scrub, Step
 from cacheproxy.storage.threads import finished
@@ -76,7 +76,7 @@ class Patrol:
             OSError: the cache directory cannot be used.
         """
         while True:
-            with self._locked() as descriptor:
+            with locked(self._layout.scrub) as descriptor:
                 if descriptor is not None:
                     await self._turn(descriptor, every, rate)
             await self._clock.sleep(_LOOK_SECONDS)
@@ -120,24 +120,6 @@ class Patrol:
                 self._observer.observe(Damaged(digest, problem, outcome, detail))
             case _:
                 pass
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int | None]:
-        """The file that says how far it is; None while another process has it."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._layout.scrub, flags, 0o600)
-        try:
-            yield descriptor if _is_ours(descriptor) else None
-        finally:
-            os.close(descriptor)
-
-
-def _is_ours(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(descriptor: int) -> Round | None:

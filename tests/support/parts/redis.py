@@ -55,16 +55,17 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it, empty."""
-        self._daemon = Daemon(
+        self._run(
             [
-                self._program,
                 *("--port", str(self.port), "--bind", self.host, "--dir", str(self._directory)),
                 *("--protected-mode", "no"),  # where it is bound, only the test's own parts are
                 *("--save", "", "--appendonly", "no", "--enable-debug-command", "yes"),
                 *self._options,
-            ],
-            self._directory,
+            ]
         )
+
+    def _run(self, arguments: Sequence[str]) -> None:
+        self._daemon = Daemon([self._program, *arguments], self._directory)
         try:
             self._daemon.ready(self.answers, _START)
         except BaseException:
@@ -288,17 +289,5 @@ class _Sentinel(RedisServer):
 
     def start(self) -> None:
         (config,) = self._options
-        self._daemon = Daemon(
-            [
-                self._program,
-                config,
-                *("--sentinel", "--port", str(self.port), "--bind", self.host),
-                *("--dir", str(self._directory)),
-            ],
-            self._directory,
-        )
-        try:
-            self._daemon.ready(self.answers, _START)
-        except BaseException:
-            self.stop()
-            raise
+        where = ["--port", str(self.port), "--bind", self.host, "--dir", str(self._directory)]
+        self._run([config, "--sentinel", *where])
