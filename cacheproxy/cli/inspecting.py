@@ -12,7 +12,7 @@ import msgspec
 
 from cacheproxy.cli.api import SERVER_VARIABLE, AdminApi, api_options, find_api
 from cacheproxy.cli.configuration import ConfigurationFailure, RunFailure, load_settings
-from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.digest import read_digest
 from cacheproxy.domain.errors import CacheproxyError, RequestError
 from cacheproxy.settings import SettingsError
 
@@ -181,14 +181,8 @@ def _as(kind: type[T], document: object) -> T:
         RunFailure: it is none; the server is of another version.
     """
     try:
-        return msgspec.convert(document, type=kind, dec_hook=_text)
+        return msgspec.convert(document, type=kind, dec_hook=read_digest)
     except msgspec.ValidationError as error:
         raise RunFailure(
             f"cacheproxy: the server's answer is not understood ({error}); is it of this version?"
         ) from None
-
-
-def _text(kind: type, value: object) -> object:
-    if kind is Digest and isinstance(value, str):
-        return Digest.parse(value)
-    raise NotImplementedError

@@ -67,3 +67,22 @@ class Digest(str):
         hasher = self.hasher()
         hasher.update(content)
         return hasher.hexdigest() == self.encoded
+
+
+def read_digest(kind: type, value: object) -> Digest:
+    """A digest, for a decoder of JSON that comes to a type which is not JSON's own.
+
+    Args:
+        kind: the type that is wanted.
+        value: what stands there.
+
+    Raises:
+        NotImplementedError: another type is wanted.
+        TypeError: it is no text.
+        DigestInvalid: nor a digest.
+    """
+    if kind is not Digest:
+        raise NotImplementedError(kind)
+    if not isinstance(value, str):
+        raise TypeError("a digest is a text")
+    return Digest.parse(value)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import diskcache
 import msgspec
 
-from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.digest import Digest, read_digest
 from cacheproxy.domain.errors import DigestInvalid, StartError, StorageError
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
@@ -185,12 +185,6 @@ def _decoded(value: object, kind: type[T]) -> T | None:
     if not isinstance(value, bytes):
         return None
     try:
-        return msgspec.json.decode(value, type=kind, dec_hook=_digest)
+        return msgspec.json.decode(value, type=kind, dec_hook=read_digest)
     except (msgspec.MsgspecError, DigestInvalid, ValueError):
         return None
-
-
-def _digest(kind: type[Any], value: Any) -> Any:  # noqa: ANN401  # as msgspec calls it
-    if kind is Digest:
-        return Digest.parse(value)
-    raise NotImplementedError(kind)

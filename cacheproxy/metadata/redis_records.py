@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.digest import read_digest
 from cacheproxy.domain.errors import DigestInvalid, StorageError
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
@@ -83,7 +83,7 @@ def read_record(value: bytes, kind: type[R], ahead: float, now: float) -> R:
         UnreadableError: it is none.
     """
     try:
-        kept = msgspec.json.decode(value, type=_KEPT[kind], dec_hook=_digest)
+        kept = msgspec.json.decode(value, type=_KEPT[kind], dec_hook=read_digest)
     except (msgspec.MsgspecError, DigestInvalid, ValueError, RecursionError):
         raise UnreadableError from None
     record: R = kept.record
@@ -114,9 +114,3 @@ def _utf8(text: str) -> bytes:
 
 def _unwritable(error: UnicodeEncodeError) -> StorageError:
     return StorageError(f"a record cannot be written down: {error.reason}")
-
-
-def _digest(kind: type[Any], value: Any) -> Any:  # noqa: ANN401  # as msgspec calls it
-    if kind is Digest:
-        return Digest.parse(value)
-    raise NotImplementedError(kind)

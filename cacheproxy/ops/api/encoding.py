@@ -1,10 +1,10 @@
 """The API's values as JSON."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.digest import read_digest
 
 T = TypeVar("T")
 
@@ -14,12 +14,6 @@ def _plain(value: object) -> str:
     if isinstance(value, str):
         return str.__str__(value)
     raise NotImplementedError
-
-
-def _of_kind(kind: type[Any], value: Any) -> Any:  # noqa: ANN401  # as msgspec calls it
-    if kind is Digest and isinstance(value, str):
-        return Digest.parse(value)
-    raise NotImplementedError(kind)
 
 
 encode = msgspec.json.Encoder(enc_hook=_plain).encode
@@ -33,4 +27,4 @@ def decode(raw: bytes, kind: type[T]) -> T:
         msgspec.DecodeError: it is none.
         DigestInvalid: nor is a digest in it.
     """
-    return msgspec.json.decode(raw, type=kind, dec_hook=_of_kind)
+    return msgspec.json.decode(raw, type=kind, dec_hook=read_digest)
