@@ -136,6 +136,19 @@ class Scene:
         """Waits until they all know each other."""
         wait_until(self.acquainted, PROMPT, "Redis has heard of all")
         time.sleep(1.2)  # and each of them of that, at its next heartbeat
+        self.await_company()
+
+    def await_company(self) -> None:
+        """Waits until none is by itself any more.
+
+        What Redis has heard does not say that: of one that was cut off it may be a packet that
+        was still under way, while the replica itself rests before it asks again.
+        """
+        wait_until(
+            lambda: set(self.fleet.counts("cacheproxy_replicas")) == {len(self.replicas)},
+            PROMPT,
+            "each knows of all",
+        )
 
     def crossed(self) -> int:
         """Bytes that came down the upstream link."""
@@ -397,6 +410,7 @@ def _survives(scene: Scene, name: str, harm: Callable[[Scene], None]) -> None:
         # Until each has looked for Redis again itself, which rests for up to 1.25 s, and its next
         # heartbeat has told it of the others.
         time.sleep(3.5)
+        scene.await_company()
         fetched = scene.fleet.total(UPSTREAM)
         (cold,) = take("team/small")
         pulls = pull_all(replicas[0].address, cold.pulls(replicas, 4))
