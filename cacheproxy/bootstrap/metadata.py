@@ -88,10 +88,12 @@ def redis_login(settings: MetadataSettings) -> RedisLogin:
 
 def _shared(connection: RedisConnection, layout: Layout, around: Surroundings) -> HotMetadata:
     redis = RedisMetadata(connection, around.observer, around.clock)
-    shared = SharedMetadata(redis, EmbeddedMetadata(layout.metadata), around.observer)
+    own = EmbeddedMetadata(layout.metadata)
+    shared = SharedMetadata(redis, own, around.observer)
     hot = HotMetadata(shared, around.observer, tasks=around.tasks)
+    hearing = Hearing(connection, hot, shared.pending, own, layout.metadata)
     connection.on_found.append(shared.found)
     around.tasks.start(connection.watch(), "redis")
-    around.tasks.start(shared.deliver(), "deliver")
-    around.tasks.start(listen(connection, Hearing(hot, shared, layout.metadata)), "listen")
+    around.tasks.start(shared.deliver(hearing.catch_up), "deliver")
+    around.tasks.start(listen(connection, hearing), "listen")
     return hot

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _PICKLED = 4  # diskcache.core.MODE_PICKLE
 _UNBOUNDED = 2**60
+# Under which is kept what this replica has heard of purges.
+_PURGED = "purged until"
 
 
 class _PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
@@ -105,6 +107,20 @@ class EmbeddedMetadata:
                         self._cache.set(key, _encoded(merged))
 
         await self._in_thread(merge)
+
+    async def purged_until(self) -> float:
+        """Up to when purges that others share were carried out here; 0.0 where none ever was."""
+        return await self._read(_PURGED, float) or 0.0
+
+    async def note_purged(self, until: float) -> None:
+        """Remember that; what another process has noted that is later stays."""
+
+        def note() -> None:
+            with self._cache.transact():
+                known = _decoded(self._cache.get(_PURGED), float) or 0.0
+                self._cache.set(_PURGED, _encoded(max(until, known)))
+
+        await self._in_thread(note)
 
     def _known(self, key: str) -> Link | None:
         try:

@@ -36,6 +36,8 @@ class Pending:
         self._tags: dict[tuple[Repository, Tag], TagRecord] = {}
         self._links: dict[tuple[Repository, Digest], Link] = {}
         self._pages: dict[str, Listing] = {}
+        self.purges = 0
+        """Counts what was forgotten since it was purged."""
 
     def __len__(self) -> int:
         return len(self._tags) + len(self._links) + len(self._pages)
@@ -75,6 +77,7 @@ class Pending:
             scope: `docker.io/library/nginx `, with the space that ends a name; or `docker.io/`.
             tag: only this one.
         """
+        self.purges += 1
         for at in [k for k in self._tags if f"{k[0]} ".startswith(scope) and tag in (None, k[1])]:
             del self._tags[at]
         if tag is None:

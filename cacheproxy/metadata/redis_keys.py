@@ -49,6 +49,11 @@ class RedisKeys:
         return f"{self.namespace}:listing:{key}"
 
     @property
+    def purges(self) -> str:
+        """Of what was purged lately."""
+        return f"{self.namespace}:purges"
+
+    @property
     def changes(self) -> str:
         """The channel on which processes say what has changed."""
         return f"{self.namespace}:changes"

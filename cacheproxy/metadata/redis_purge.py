@@ -1,7 +1,7 @@
 """Forgetting what is in Redis, for commands: of one tag, of a repository, of an upstream.
 
 Whatever is forgotten is said on the channel, so that replicas drop their copies, in memory and
-on disk; one that does not run at that moment keeps what it has.
+on disk; and kept, so that one that does not hear it now drops its own once it is back.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisConnection
-from cacheproxy.metadata.redis_messages import Message, write_message
+from cacheproxy.metadata.redis_messages import Message
+from cacheproxy.metadata.redis_purges import record_purge
 from cacheproxy.ports import Observer
 
 # Looked at, or removed, in one call.
@@ -54,8 +55,7 @@ class RedisRecords:
                 if not is_rehearsal:
                     await _remove(of, keys)
             if not is_rehearsal:
-                said = write_message(Message(of.replica, scope, tag, is_purge=True))
-                await of.call(lambda client: client.publish(of.keys.changes, said))
+                await record_purge(of, Message(of.replica, scope, tag, is_purge=True))
         finally:
             await of.close()
         return count

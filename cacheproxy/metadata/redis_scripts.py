@@ -1,4 +1,4 @@
-"""What Redis does in one step: scripts, whose keys are all of one repository.
+"""What Redis does in one step: scripts, each of whose keys are all on one server.
 
 Each may be sent twice, when a connection broke before its answer: twice does what once does.
 None fails for what somebody else put under our keys, whatever its type: it is written over.
@@ -71,3 +71,31 @@ end
 return 1
 """)
 """Adds to links what is known now; what they knew before is not forgotten."""
+
+RECORD_PURGE = RedisScript("""
+-- KEYS: of purges. ARGV: message, channel, seconds and number of them to keep.
+-- By this server's clock, but never at or before the last one: a reader goes on from there.
+local time = redis.call('TIME')
+local at = time[1] + time[2] / 1000000
+local last = redis.pcall('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+if last.err then
+  redis.call('DEL', KEYS[1])
+elseif last[2] and tonumber(last[2]) >= at then
+  at = tonumber(last[2]) + 0.000001
+end
+redis.call('ZADD', KEYS[1], string.format('%.6f', at), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', at - ARGV[3]))
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.pcall('PUBLISH', ARGV[2], ARGV[1])
+return 1
+""")
+"""Keeps what was purged, and says so on the channel."""
+
+READ_PURGES = RedisScript("""
+-- KEYS: of purges. ARGV: a time. What is of another type was put there by somebody else.
+local found = redis.pcall('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES')
+if found.err then return {} end
+return found
+""")
+"""What was purged after some time, and when: by turns."""

@@ -47,11 +47,15 @@ class SharedMetadata:
         waiting = self.pending.tag(repository, tag)
         if waiting is not None:
             return waiting
+        purges = self.pending.purges
         here = await self._local.tag(repository, tag)
         try:
             there = await self._shared.tag(repository, tag)
         except StorageError:
             return here
+        if purges != self.pending.purges:
+            # It may be what was purged meanwhile that was read.
+            return await self.tag(repository, tag)
         if here is not None and _is_newer(here, there):
             self.pending.put_tag(repository, tag, here)
             self._wake.set()
@@ -91,11 +95,14 @@ class SharedMetadata:
 
     async def link(self, repository: Repository, digest: Digest) -> Link | None:
         """The link, with all that either store knows of it."""
+        purges = self.pending.purges
         here = await self._local.link(repository, digest)
         try:
             there = await self._shared.link(repository, digest)
         except StorageError:
             return here
+        if purges != self.pending.purges:
+            return await self.link(repository, digest)
         known = here if there is None else there.or_known(here)
         if known is not None and known != there:
             self.pending.add_links(repository, {digest: known})
@@ -117,14 +124,20 @@ class SharedMetadata:
         """The shared store is there again: what waits can be written."""
         self._wake.set()
 
-    async def deliver(self) -> NoReturn:
-        """Write what waits, whenever there is hope for it; for ever."""
+    async def deliver(self, catch_up: Callable[[], Awaitable[object]]) -> NoReturn:
+        """Write what waits, whenever there is hope for it; for ever.
+
+        Args:
+            catch_up: drops what was purged while nobody listened here. What is told to the
+                shared store is what it lost, and never what somebody took from it.
+        """
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN_SECONDS if self.pending else None):
                     await self._wake.wait()
             self._wake.clear()
             with suppress(StorageError):
+                await catch_up()
                 await self.pending.deliver(self._shared)
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from cacheproxy.domain.events import SharedStoreCalled, SharedStoreFound
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.redis_messages import Message, listen, write_message
+from cacheproxy.metadata.redis_purges import read_purges, record_purge
 from tests.integration.fills import until
 from tests.integration.watched import get, soon, watched
 from tests.support.parts.process import free_port
@@ -84,6 +85,8 @@ async def test_the_documented_user_may_do_all_that_is_done(redis: RedisServer) -
         await it.connection.call(lambda client: client.set("prod:x", b"1"))
         await it.connection.call(lambda client: client.publish("prod:1:changes", b"1"))
         await it.connection.call(lambda client: client.scan(0))
+        await record_purge(it.connection, Message("a", "docker.io/a ", is_purge=True))
+        assert len(await read_purges(it.connection, 0.0)) == 1
         for work in (_set, lambda client: client.publish("x", b"1"), lambda c: c.flushall()):
             with pytest.raises(RedisFailed, match="ermission"):
                 await it.connection.call(work)
@@ -366,3 +369,7 @@ async def test_a_cluster_is_asked_and_heard(engine: Engine) -> None:
             for server in servers:
                 with server.client() as client:
                     assert client.dbsize() > 0
+            purge = Message("another", "docker.io/a ", is_purge=True)
+            await record_purge(it.connection, purge)
+            await until(lambda: heard.said[-1] == purge)
+            assert [each for _, each in await read_purges(it.connection, 0.0)] == [purge]

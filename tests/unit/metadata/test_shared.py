@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -8,6 +9,7 @@ from cacheproxy.domain.events import MetadataFailed
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Name, Repository, Tag
+from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.shared import SharedMetadata
@@ -151,6 +153,60 @@ async def test_links_are_put_together(
     for store in (shared, local):
         assert await store.link(_APP, _DIGEST) == whole
         assert await store.link(_APP, _OTHER) == Link(7)
+
+
+@pytest.mark.parametrize("kind", ["tag", "link"])
+async def test_what_is_purged_while_it_is_read_is_not_put_back(events: Events, kind: str) -> None:
+    """A record that was read before a purge, and compared after it, is read once more."""
+    local = MemoryMetadata()
+
+    class Purging(Shared):
+        """Is purged between a question to our own store and its own answer, once."""
+
+        purges = 1
+
+        def _read(self) -> None:
+            if self.purges:
+                self.purges -= 1
+                for name, nothing in vars(MemoryMetadata()).items():
+                    setattr(local, name, nothing)
+                made.pending.forget("docker.io/team/app ", None)
+
+    shared = Purging()
+    made = SharedMetadata(shared, local, events)
+    await local.put_tag(_APP, _TAG, _OLD)
+    await local.add_links(_APP, {_DIGEST: Link(5)})
+    found = made.tag(_APP, _TAG) if kind == "tag" else made.link(_APP, _DIGEST)
+    assert await found is None
+    assert shared.purges == len(made.pending) == 0
+
+
+async def test_nothing_is_told_before_purges_are_known(
+    both: SharedMetadata, shared: Shared
+) -> None:
+    """While it cannot be asked what was purged, what waits goes on waiting."""
+    asked = asyncio.Semaphore(0)
+    is_known = False
+
+    async def catch_up() -> None:
+        asked.release()
+        if not is_known:
+            raise RedisFailed("it does not say")
+
+    both.pending.put_tag(_APP, _TAG, _OLD)
+    tasks = Tasks()
+    tasks.start(both.deliver(catch_up), "deliver")
+    try:
+        both.found()
+        await asked.acquire()
+        assert len(both.pending) == 1
+        is_known = True
+        both.found()
+        await asked.acquire()
+        assert len(both.pending) == 0
+    finally:
+        await tasks.close()
+    assert await shared.tag(_APP, _TAG) == _OLD
 
 
 @pytest.mark.parametrize("fault", ["is_down", "is_read_only"])
