@@ -55,8 +55,12 @@ class Ledger(Rows):
                 path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
         )
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._prepare()
+        try:
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
 
     def _prepare(self) -> None:
         """Make the tables. Workers open it at once, and this does not wait for a lock."""
@@ -65,14 +69,12 @@ class Ledger(Rows):
             try:
                 (found,) = self._db.execute("PRAGMA user_version").fetchone()
                 if found > VERSION:
-                    self._db.close()
                     raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.executescript(SCHEMA)
                 self._db.execute(f"PRAGMA user_version={VERSION}")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode in _LASTING or time.monotonic() > deadline:
-                    self._db.close()
                     raise
                 time.sleep(0.02)
             else:
