@@ -195,6 +195,8 @@ class BlobStore(Protocol):
     async def keep_manifest(self, repository: Repository, manifest: Manifest) -> None:
         """Store a verified manifest; what it refers to stays warm with it.
 
+        One that somebody else is writing is waited for for a moment, and then left to them.
+
         Raises:
             StorageError: the disk refused, or has no room left for it.
         """

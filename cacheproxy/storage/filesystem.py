@@ -35,6 +35,9 @@ from cacheproxy.storage.threads import finished
 # default pool of the loop is not for this, since name resolution waits there.
 _THREADS = 8
 _MEMORY = 32 * 1024 * 1024
+# A manifest that another process is writing is there in no time.
+_TRIES = 100
+_PAUSE_SECONDS = 0.005
 
 
 def open_ledger(layout: Layout) -> Ledger:
@@ -64,6 +67,7 @@ class FilesystemStore:
         self.accounts = accounts
         self._layout = layout
         self._observer = observer
+        self._clock = clock
         self._seals = Seals()
         self._documents = documents
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
@@ -165,25 +169,27 @@ class FilesystemStore:
             blob.close()
 
     async def keep_manifest(self, repository: Repository, manifest: Manifest) -> None:
-        """Store a verified manifest."""
+        """Store a verified manifest; one that somebody else is writing is left to them.
+
+        Raises:
+            StorageError: the disk refused, or has no room for it.
+        """
         children = tuple(child.digest for child in manifest.children)
-        blob = self.open(manifest.digest)
-        if blob is not None:
-            blob.close()
-            # It may have come as a blob, of which nobody knew what it refers to.
-            await self.accounts.relate(manifest.digest, children)
-            return
         holding = Holding(repository.registry, "manifest", children)
-        async with self._writing(manifest.digest, holding) as ingest:
-            if ingest is None:
-                return  # another process is writing the same bytes
-            if ingest.offset:
-                # Left by a blob fill that broke: what is verified replaces it.
-                await ingest.restart()
-            await ingest.reserve(len(manifest.body))
-            await ingest.append(manifest.body)
-            ingest.verify()
-            await ingest.commit()
+        for _ in range(_TRIES):
+            blob = self.open(manifest.digest)
+            if blob is not None:
+                blob.close()
+                # It may have come as a blob, of which nobody knew what it refers to.
+                await self.accounts.relate(manifest.digest, children)
+                return
+            async with self._writing(manifest.digest, holding) as ingest:
+                if ingest is not None:
+                    await _write(ingest, manifest.body)
+                    return
+            # Somebody writes the same bytes, which soon are there; or has the file for a moment
+            # only, to see whether anybody does.
+            await self._clock.sleep(_PAUSE_SECONDS)
 
     async def name(self, repository: Repository, tag: Tag, digest: Digest) -> None:
         """Remember what a tag names, since pins are of tags."""
@@ -252,6 +258,16 @@ class FilesystemStore:
             return await finished(self._executor, lambda: open_ingest(place, hands))
         except OSError as error:
             raise StorageError(f"the disk refused to write: {error.strerror}") from error
+
+
+async def _write(ingest: FileIngest, body: bytes) -> None:
+    if ingest.offset:
+        # Left by a blob fill that broke: what is verified replaces it.
+        await ingest.restart()
+    await ingest.reserve(len(body))
+    await ingest.append(body)
+    ingest.verify()
+    await ingest.commit()
 
 
 async def _whole(blob: FileReader) -> bytes:

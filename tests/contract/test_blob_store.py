@@ -433,7 +433,7 @@ async def test_a_document_replaces_what_a_broken_fill_left(store: BlobStore) -> 
 
 
 async def test_a_document_that_is_being_written_is_left_to_its_writer(store: BlobStore) -> None:
-    """Who keeps a document that another one writes does not wait, and disturbs nothing."""
+    """Who keeps a document that another one writes soon gives up, and disturbs nothing."""
     async with _ingest(store) as ingest:
         await ingest.append(_CONTENT[:10])
         await keep(store, _DIGEST, _CONTENT)

@@ -259,6 +259,37 @@ async def test_a_manifest_that_came_as_a_blob_is_one(scene: Scene) -> None:
     assert relations.children[manifest.digest] == {child.digest for child in manifest.children}
 
 
+async def test_a_manifest_waits_for_who_looks_at_its_file(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has its file for a moment, to look whether it is written, does not keep it out."""
+    manifest = _manifest()
+    waits = []
+    with Layout(scene.root).ingest(manifest.digest).open("x") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(scene.clock, "sleep", sleep)
+        await scene.store.keep_manifest(REPOSITORY, manifest)
+    assert len(waits) == 3
+    assert await scene.store.document(manifest.digest) == manifest.body
+
+
+async def test_a_manifest_waits_not_for_ever(scene: Scene) -> None:
+    """Somebody who has its file and does not end costs half a second."""
+    manifest = _manifest()
+    before = scene.clock.monotonic()
+    with Layout(scene.root).ingest(manifest.digest).open("x") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        await scene.store.keep_manifest(REPOSITORY, manifest)
+    assert scene.store.open(manifest.digest) is None
+    assert scene.clock.monotonic() - before == pytest.approx(0.5)
+
+
 async def test_the_ledger_is_its_owners(scene: Scene) -> None:
     """Nobody else may read what repositories there are."""
     assert (scene.root / "ledger.db").stat().st_mode & 0o777 == 0o600
