@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,14 +175,22 @@ def read_tag(value: object) -> TagRecord | None:
 def _open(path: Path) -> diskcache.Cache:
     """The one place that opens it: diskcache does not remember the class of its disk."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return diskcache.Cache(
-        str(path),
-        disk=_PlainDisk,
-        eviction_policy="none",
-        size_limit=_UNBOUNDED,
-        cull_limit=0,
-        disk_min_file_size=_UNBOUNDED,  # all in SQLite: a value in a file of its own can be lost
-    )
+    cache = diskcache.Cache.__new__(diskcache.Cache)
+    try:
+        cache.__init__(
+            str(path),
+            disk=_PlainDisk,
+            eviction_policy="none",
+            size_limit=_UNBOUNDED,
+            cull_limit=0,
+            disk_min_file_size=_UNBOUNDED,  # all in SQLite: a value in its own file can be lost
+        )
+    except BaseException:
+        # By itself it leaves its connection open where the database cannot be used.
+        with suppress(AttributeError):  # it has none yet
+            cache.close()
+        raise
+    return cache
 
 
 def _link_key(repository: Repository, digest: Digest) -> str:

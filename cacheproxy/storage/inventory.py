@@ -47,9 +47,10 @@ def look_through(layout: Layout, known: Mapping[Digest, int]) -> Stock:
                 stock.unknown.append(_entry(digest, Path(path.path), status))
     for leftover in (layout.root / "ingest").iterdir():
         with contextlib.suppress(DigestInvalid, FileNotFoundError):
-            partial = ingested(leftover.name)
-            if not is_locked(leftover):
-                stock.partial[partial] = room(leftover.lstat())
+            partial, status = ingested(leftover.name), leftover.lstat()
+            # An empty one has just been begun: to look at its lock could keep its writer from it.
+            if status.st_size and not is_locked(leftover):
+                stock.partial[partial] = room(status)
     return stock
 
 

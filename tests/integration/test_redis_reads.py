@@ -65,7 +65,9 @@ async def test_what_is_read_lives_on(redis: RedisServer, store: OwnRedis) -> Non
     assert await store.tag(REPOSITORY, TAG) == RECORD
     assert [await store.link(REPOSITORY, digest) for digest in LINKS] == [*LINKS.values()]
     asked = {name: count - before.get(name, 0) for name, count in redis.commands().items()}
-    assert {name: asked[name] for name in asked if asked[name]} == {"getex": 3, **_LOOK}
+    # Later versions count also what a client says of itself.
+    counted = {name: asked[name] for name in asked if asked[name] and "setinfo" not in name}
+    assert counted == {"getex": 3, **_LOOK}
     assert min(_lifetimes(redis)) > 60
 
 

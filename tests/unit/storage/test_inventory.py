@@ -11,6 +11,7 @@ import pytest
 from typing_extensions import override
 
 from cacheproxy.domain.digest import Digest
+from cacheproxy.storage import inventory
 from cacheproxy.storage.inventory import Stock, look_through
 from cacheproxy.storage.layout import Layout
 from tests.support import images
@@ -225,8 +226,20 @@ def test_holes_are_no_room(layout: Layout, name: str) -> None:
 def test_what_is_being_written_is_its_writers_affair(layout: Layout) -> None:
     """A download that is under way has its reservation, which nobody else touches."""
     with _locked(layout.ingest(DIGEST)):
+        layout.ingest(DIGEST).write_bytes(b"x")
         assert look_through(layout, NOTHING).partial == {}
-    assert look_through(layout, NOTHING).partial == {DIGEST: 0}
+    assert look_through(layout, NOTHING).partial == {DIGEST: 4096}
+
+
+def test_what_has_just_begun_is_not_disturbed(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is empty, and its writer about to lock it: nobody else does, to look."""
+    looks = []
+    monkeypatch.setattr(inventory, "is_locked", looks.append)
+    layout.ingest(DIGEST).touch()
+    assert look_through(layout, NOTHING).partial == {}
+    assert looks == []
 
 
 @pytest.mark.parametrize(
