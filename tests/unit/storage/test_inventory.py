@@ -235,7 +235,7 @@ def test_what_has_just_begun_is_not_disturbed(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its file is empty, and its writer about to lock it: nobody else does, to look."""
-    looks = []
+    looks: list[Path] = []
     monkeypatch.setattr(inventory, "is_locked", looks.append)
     layout.ingest(DIGEST).touch()
     assert look_through(layout, NOTHING).partial == {}
