@@ -33,3 +33,6 @@ class Tasks:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            # By hand: from Python 3.12 on, what has ended already is gathered at once, and those
+            # who would strike it out have no turn before this loop has its next one.
+            self._running.difference_update(running)

@@ -52,6 +52,22 @@ async def test_closing_cancels_and_waits() -> None:
     assert not other_tasks()
 
 
+async def test_closing_at_the_end_of_a_task_is_no_loop() -> None:
+    """A task that has ended, and that nobody could strike out yet, does not hold it up."""
+    tasks = Tasks()
+    told = asyncio.get_running_loop().create_future()
+
+    async def tell() -> None:
+        told.set_result(None)
+
+    task = tasks.start(tell(), "tells")
+    await told
+    assert task.done()
+    assert len(tasks) == 1  # whoever was told has its turn before the task is struck out
+    await tasks.close()
+    assert len(tasks) == 0
+
+
 async def test_closing_takes_along_what_is_started_meanwhile() -> None:
     """A task that another one starts while it ends is ended too."""
     tasks, ended = Tasks(), list[str]()
