@@ -39,8 +39,9 @@ class ServerState:
         Raises:
             CacheproxyError: the cache directory cannot be read.
         """
-        store = await asyncio.to_thread(self.contents.store)
+        # In this order: what lands in between is in both, and never in neither.
         live = await self.pulling.live()
+        store = await asyncio.to_thread(self.contents.store)
         return Status(
             version=self.server.version,
             now=self.clock.now(),

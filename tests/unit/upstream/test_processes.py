@@ -3,6 +3,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ async def _nothing_is_left() -> AsyncIterator[None]:
 
 
 def _children() -> set[int]:
-    tasks = Path("/proc/self/task").iterdir()
-    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def _runs(pid: int) -> bool:
