@@ -102,7 +102,7 @@ class EmbeddedMetadata:
             with self._cache.transact():
                 for digest, link in links.items():
                     key = _link_key(repository, digest)
-                    known = self._known(key)
+                    known = self._known(key, Link)
                     merged = link.or_known(known)
                     if merged != known:
                         self._cache.set(key, _encoded(merged))
@@ -118,14 +118,14 @@ class EmbeddedMetadata:
 
         def note() -> None:
             with self._cache.transact():
-                known = _decoded(self._cache.get(_PURGED), float) or 0.0
+                known = self._known(_PURGED, float) or 0.0
                 self._cache.set(_PURGED, _encoded(max(until, known)))
 
         await self._in_thread(note)
 
-    def _known(self, key: str) -> Link | None:
+    def _known(self, key: str, kind: type[T]) -> T | None:
         try:
-            return _decoded(self._cache.get(key), Link)
+            return _decoded(self._cache.get(key), kind)
         except TypeError:
             return None  # a value that we did not write
 

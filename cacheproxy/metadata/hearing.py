@@ -14,7 +14,7 @@ from cacheproxy.metadata.hot import HotMetadata
 from cacheproxy.metadata.pending import Pending
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.metadata.redis_messages import Message
-from cacheproxy.metadata.redis_purges import read_purges
+from cacheproxy.metadata.redis_purge_log import read_purges
 
 # More than so many purges at once, and memory begins with nothing: each is a look at all of it.
 _MANY = 20

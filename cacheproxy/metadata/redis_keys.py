@@ -20,6 +20,9 @@ LINK_SECONDS = 90 * _DAY
 LISTING_SECONDS = 7 * _DAY
 """A key that is not used for so long goes. Each use begins the time anew."""
 
+PURGE_SECONDS = 90 * _DAY
+"""So long a purge is kept: as long as what it was of may be here unused."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisKeys:

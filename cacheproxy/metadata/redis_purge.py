@@ -15,7 +15,7 @@ from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.metadata.redis_messages import Message
-from cacheproxy.metadata.redis_purges import record_purge
+from cacheproxy.metadata.redis_purge_log import record_purge
 from cacheproxy.ports import Observer
 
 # Looked at, or removed, in one call.

@@ -4,18 +4,12 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cacheproxy.cli import commands
 from cacheproxy.domain.events import (
-    Responded,
     SharedStoreCalled,
     SharedStoreFound,
     SharedStoreLost,
@@ -23,8 +17,20 @@ from cacheproxy.domain.events import (
     Unexpected,
 )
 from tests.integration.fills import until
-from tests.support import images
-from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
+from tests.integration.on_redis import (
+    COLD,
+    COLDER,
+    NEW,
+    OLD,
+    REPOSITORY,
+    asked_for,
+    digest_of,
+    pull,
+    purged,
+    replica,
+    replicas,
+    sees,
+)
 from tests.support.parts.redis import (
     Engine,
     RedisServer,
@@ -33,77 +39,6 @@ from tests.support.parts.redis import (
     redis_sentinel,
 )
 from tests.support.scripted_registry import ScriptedRegistry
-from tests.support.scripted_registry.journal import Recorded
-
-OLD, NEW, COLD, COLDER = (images.simple(seed=seed) for seed in (71, 72, 73, 74))
-_REPOSITORY = "team/app"
-# A pull waits for Redis once, for as long as a call may take; and the machine may be busy.
-_PATIENCE = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Replicas:
-    """Two proxies with a directory each, in front of one registry."""
-
-    one: HastyProxy
-    other: HastyProxy
-
-
-@asynccontextmanager
-async def replica(
-    hub: ScriptedRegistry, directory: Path, url: str, ahead: float = 0.0, **tags: Any
-) -> AsyncIterator[HastyProxy]:
-    """One that runs, and knows how its Redis does; its clock is so many seconds ahead."""
-    policy = {"fresh_for": 1000.0, "stale_if_error": 5000.0, **tags}
-    wanted = Wanted(metadata=url, tags=policy)
-    async with hasty_proxy({"docker.io": hub}, directory, wanted, ahead=ahead) as proxy:
-        events = proxy.events.all
-        kinds = SharedStoreFound | SharedStoreLost
-        await until(lambda: any(isinstance(each, kinds) for each in events))
-        if proxy.events.of(SharedStoreFound):
-            # What was purged is asked for when it is found, and when its messages are heard.
-            await until(lambda: len(proxy.events.of(SharedStoreCalled)) >= 2)
-        yield proxy
-
-
-@asynccontextmanager
-async def replicas(
-    hub: ScriptedRegistry, directory: Path, url: str, **tags: Any
-) -> AsyncIterator[Replicas]:
-    """Two of these."""
-    async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(replica(hub, directory / "one", url, **tags))
-        other = await stack.enter_async_context(replica(hub, directory / "other", url, **tags))
-        yield Replicas(one, other)
-
-
-async def pull(proxy: HastyProxy, tag: str, image: images.Image) -> None:
-    """Pull an image as a client does; all bytes must be right, and soon there."""
-    before = time.monotonic()
-    assert await proxy.body(f"/v2/{_REPOSITORY}/manifests/{tag}") == image.manifest
-    for digest, blob in image.all_blobs.items():
-        assert await proxy.body(f"/v2/{_REPOSITORY}/blobs/{digest}") == blob.body
-    assert time.monotonic() - before < _PATIENCE
-
-
-def digest_of(proxy: HastyProxy, tag: str) -> str:
-    """What a tag named in the last response to a client that asked for it."""
-    said = [each for each in proxy.events.of(Responded) if each.asked.reference == tag]
-    return str(said[-1].digest)
-
-
-async def sees(proxy: HastyProxy, tag: str, image: images.Image, seconds: float = 5.0) -> float:
-    """How long it takes until a replica serves another image under a tag."""
-    begin = time.monotonic()
-    while await proxy.body(f"/v2/{_REPOSITORY}/manifests/{tag}") != image.manifest:
-        assert time.monotonic() - begin < seconds
-    return time.monotonic() - begin
-
-
-def asked_for(entries: Sequence[Recorded], tag: str) -> list[str]:
-    """The methods of requests for a tag."""
-    return [each.method for each in entries if each.path.endswith(f"/manifests/{tag}")]
-
 
 # -- while all is well -------------------------------------------------------------------
 
@@ -113,7 +48,7 @@ async def test_what_one_replica_learns_the_other_knows(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """A tag that one replica has asked for is not asked for again by the other."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replicas(hub, tmp_path, redis.url) as pair:
         await pull(pair.one, "1", OLD)
         before = len(hub.requests())
@@ -127,11 +62,11 @@ async def test_a_new_tag_is_seen_by_all_within_a_second(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """What one replica learns anew of a tag, the other one serves at once, though it was hot."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replicas(hub, tmp_path, redis.url) as pair:
         await pull(pair.one, "1", OLD)
         await pull(pair.other, "1", OLD)
-        hub.add_image(_REPOSITORY, "1", NEW)
+        hub.add_image(REPOSITORY, "1", NEW)
         # For one of them alone the tag is old by now.
         pair.one.clock.advance(1500)
         await pull(pair.one, "1", NEW)
@@ -144,16 +79,16 @@ async def test_warm_hits_ask_nobody(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """A thousand warm pulls send Redis nothing but what is sent while nobody pulls, too."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replica(hub, tmp_path, redis.url) as proxy:
         await pull(proxy, "1", OLD)
-        blob = f"/v2/{_REPOSITORY}/blobs/{next(iter(OLD.all_blobs))}"
+        blob = f"/v2/{REPOSITORY}/blobs/{next(iter(OLD.all_blobs))}"
         with redis.client() as client:
             client.config_resetstat()
         before = time.monotonic()
         calls = len(proxy.events.of(SharedStoreCalled))
         for _ in range(500):
-            await proxy.body(f"/v2/{_REPOSITORY}/manifests/1")
+            await proxy.body(f"/v2/{REPOSITORY}/manifests/1")
             await proxy.body(blob)
         # Every five seconds a tag is read again, behind whoever asks for it.
         rereads = int((time.monotonic() - before) / 5) + 1
@@ -168,7 +103,7 @@ async def test_clocks_may_differ(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer, ahead: float
 ) -> None:
     """A minute between two clocks costs no request to upstream, and makes no tag fresh longer."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with (
         replica(hub, tmp_path / "one", redis.url, fresh_for=30.0) as one,
         replica(hub, tmp_path / "other", redis.url, ahead, fresh_for=30.0) as other,
@@ -176,40 +111,27 @@ async def test_clocks_may_differ(
         await pull(one, "1", OLD)
         before = len(hub.requests())
         for _ in range(10):
-            await other.body(f"/v2/{_REPOSITORY}/manifests/1")
+            await other.body(f"/v2/{REPOSITORY}/manifests/1")
         assert asked_for(hub.requests()[before:], "1") == []
         other.clock.advance(31)
         for _ in range(10):
-            await other.body(f"/v2/{_REPOSITORY}/manifests/1")
+            await other.body(f"/v2/{REPOSITORY}/manifests/1")
         assert asked_for(hub.requests()[before:], "1") == ["HEAD"]
 
 
 # -- when something is purged ------------------------------------------------------------
 
 
-def purged(directory: Path, url: str, *arguments: str) -> Result:
-    """What `cacheproxy purge` says beside a replica that runs."""
-    configuration = directory.with_suffix(".json")
-    document = {
-        "cache": {"directory": str(directory), "min_free": "1B"},
-        "metadata": {"url": url},
-        "default_upstream": "docker.io",
-        "upstreams": {"docker.io": {}},
-    }
-    configuration.write_text(json.dumps(document))
-    return CliRunner().invoke(commands, ["purge", "--config", str(configuration), *arguments])
-
-
 @on_each_engine
 @pytest.mark.parametrize(
     ("target", "is_all"),
-    [(f"docker.io/{_REPOSITORY}", True), ("docker.io", True), ("team/app:1", False)],
+    [(f"docker.io/{REPOSITORY}", True), ("docker.io", True), ("team/app:1", False)],
 )
 async def test_a_purge_is_seen_by_all(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer, target: str, is_all: bool
 ) -> None:
     """What is purged beside one replica is forgotten in Redis, and by the other one at once."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replicas(hub, tmp_path, redis.url) as pair:
         await pull(pair.one, "1", OLD)
         await pull(pair.other, "1", OLD)
@@ -221,7 +143,7 @@ async def test_a_purge_is_seen_by_all(
             gone = known if is_all else 1
             assert re.search(rf"^  {gone} records? in Redis forgotten$", said.stdout, re.MULTILINE)
             assert client.dbsize() == known - gone + 1  # that it was purged is kept
-        hub.add_image(_REPOSITORY, "1", NEW)
+        hub.add_image(REPOSITORY, "1", NEW)
         assert await sees(pair.other, "1", NEW) < 1.0
         await pull(pair.other, "1", NEW)
         await pull(pair.one, "1", NEW)
@@ -231,7 +153,7 @@ async def test_a_rehearsed_purge_forgets_nothing(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """With --dry-run the records in Redis are counted, and are all still there."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replica(hub, tmp_path / "one", redis.url) as proxy:
         await pull(proxy, "1", OLD)
     said = await asyncio.to_thread(
@@ -245,7 +167,7 @@ async def test_a_purge_without_redis_says_so(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """A purge that cannot reach Redis ends with code 1, and says that it could not."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replica(hub, tmp_path / "one", redis.url) as proxy:
         await pull(proxy, "1", OLD)
     redis.kill()
@@ -341,7 +263,7 @@ async def test_no_pull_fails(
 ) -> None:
     """Cached and uncached images come whole from both, while it fails, and after a start then."""
     for tag, image in {"1": OLD, "2": COLD, "3": COLDER}.items():
-        hub.add_image(_REPOSITORY, tag, image)
+        hub.add_image(REPOSITORY, tag, image)
     async with replicas(hub, tmp_path, redis.url) as pair:
         await pull(pair.one, "1", OLD)
         await pull(pair.other, "1", OLD)
@@ -364,7 +286,7 @@ async def test_what_was_learnt_without_it_is_told_later(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """What one replica learns while Redis is down, the other one knows once it is back."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replicas(hub, tmp_path, redis.url) as pair:
         redis.kill()
         await pull(pair.one, "1", OLD)
@@ -389,7 +311,7 @@ async def test_what_was_flushed_is_put_there_again(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """What a replica reads that Redis has lost is there again."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replica(hub, tmp_path, redis.url) as proxy:
         await pull(proxy, "1", OLD)
     with redis.client() as client:
@@ -405,7 +327,7 @@ async def test_what_others_spoilt_is_written_over(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """Each key that others have spoilt is told of once, and right after it was read."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replica(hub, tmp_path, redis.url) as proxy:
         await pull(proxy, "1", OLD)
     _spoil(redis)
@@ -424,7 +346,7 @@ async def test_an_outage_is_paid_for_once(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """While Redis is silent, one call waits, and the rest are skipped."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with replica(hub, tmp_path, redis.url) as proxy:
         redis.pause()
         await pull(proxy, "1", OLD)
@@ -439,7 +361,7 @@ async def test_two_namespaces_are_two_stores(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
     """Who shares a Redis under another namespace knows nothing of what is under the first."""
-    hub.add_image(_REPOSITORY, "1", OLD)
+    hub.add_image(REPOSITORY, "1", OLD)
     async with (
         replica(hub, tmp_path / "one", redis.url) as one,
         replica(hub, tmp_path / "other", f"{redis.url}?namespace=staging") as other,
@@ -461,7 +383,7 @@ async def test_no_pull_fails_while_a_cluster_loses_a_server(
 ) -> None:
     """Whichever server of a Cluster dies, cached and uncached images come whole."""
     for tag, image in {"1": OLD, "2": COLD, "3": COLDER}.items():
-        hub.add_image(_REPOSITORY, tag, image)
+        hub.add_image(REPOSITORY, tag, image)
     with redis_cluster() as servers:
         url = "redis+cluster://" + ",".join(server.address for server in servers)
         async with replicas(hub, tmp_path, url) as pair:
@@ -484,7 +406,7 @@ async def test_no_pull_fails_while_a_cluster_loses_a_server(
 async def test_no_pull_fails_during_a_failover(hub: ScriptedRegistry, tmp_path: Path) -> None:
     """While another server becomes the master all pulls succeed, and then replicas share again."""
     for tag, image in {"1": OLD, "2": COLD, "3": COLDER}.items():
-        hub.add_image(_REPOSITORY, tag, image)
+        hub.add_image(REPOSITORY, tag, image)
     with redis_sentinel() as (servers, sentinels, service):
         hosts = ",".join(sentinel.address for sentinel in sentinels)
         url = f"redis+sentinel://{hosts}/{service}"
@@ -498,7 +420,7 @@ async def test_no_pull_fails_during_a_failover(hub: ScriptedRegistry, tmp_path: 
                     await pull(proxy, "1", OLD)
                     await pull(proxy, "2", COLD)
                     # So that it is asked, and found to be gone.
-                    await proxy.body(f"/v2/{_REPOSITORY}/tags/list")
+                    await proxy.body(f"/v2/{REPOSITORY}/tags/list")
                 await asyncio.sleep(0.05)
             await pull(pair.one, "3", COLDER)
             before = len(hub.requests())

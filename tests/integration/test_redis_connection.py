@@ -15,7 +15,7 @@ from cacheproxy.domain.events import SharedStoreCalled, SharedStoreFound
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.redis_messages import Message, listen, write_message
-from cacheproxy.metadata.redis_purges import read_purges, record_purge
+from cacheproxy.metadata.redis_purge_log import read_purges, record_purge
 from tests.integration.fills import until
 from tests.integration.watched import get, soon, watched
 from tests.support.parts.process import free_port

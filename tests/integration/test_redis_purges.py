@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hearing import Hearing
 from cacheproxy.metadata.hot import HotMetadata
+from cacheproxy.metadata.redis_keys import PURGE_SECONDS
 from cacheproxy.metadata.redis_messages import Message, write_message
 from cacheproxy.metadata.redis_metadata import RedisMetadata
-from cacheproxy.metadata.redis_purges import KEPT_SECONDS, read_purges, record_purge
+from cacheproxy.metadata.redis_purge_log import read_purges, record_purge
 from cacheproxy.metadata.shared import SharedMetadata
-from tests.integration.test_redis import NEW, OLD, asked_for, pull, purged, replica, sees
+from tests.integration.on_redis import NEW, OLD, asked_for, pull, purged, replica, sees
 from tests.integration.watched import Watched, watched
 from tests.support.parts.redis import RedisServer, on_each_engine
 from tests.support.scripted_registry import ScriptedRegistry
@@ -72,34 +74,14 @@ async def test_a_purge_is_carried_out_once(
     assert asked_for(hub.requests()[before:], "1") == []
 
 
-@asynccontextmanager
-async def listener(redis: RedisServer, directory: Path) -> AsyncIterator["Scene"]:
-    """The metadata of a replica that hears nothing by itself."""
-    async with watched(redis.url) as it:
-        own = EmbeddedMetadata(directory)
-        shared = SharedMetadata(
-            RedisMetadata(it.connection, it.events, SystemClock()), own, it.events
-        )
-        hot = HotMetadata(shared, it.events, tasks=it.tasks)
-        hearing = Hearing(it.connection, hot, shared.pending, own, directory)
-        await it.found()
-        try:
-            yield Scene(it, hot, shared, hearing)
-        finally:
-            await it.tasks.close()
-            await hot.close()
-
-
+@dataclass(frozen=True, slots=True)
 class Scene:
-    """What such a replica has."""
+    """What a replica has that hears nothing by itself."""
 
-    def __init__(
-        self, it: Watched, hot: HotMetadata, shared: SharedMetadata, hearing: Hearing
-    ) -> None:
-        self.it = it
-        self.hot = hot
-        self.shared = shared
-        self.hearing = hearing
+    it: Watched
+    hot: HotMetadata
+    shared: SharedMetadata
+    hearing: Hearing
 
     async def learn(self, *repositories: Repository) -> None:
         """Have records in memory, on disk and in Redis."""
@@ -125,6 +107,24 @@ class Scene:
             for key in client.scan_iter("*"):
                 if key != _KEY.encode():
                     client.delete(key)
+
+
+@asynccontextmanager
+async def listener(redis: RedisServer, directory: Path) -> AsyncIterator[Scene]:
+    """The metadata of a replica that hears nothing by itself."""
+    async with watched(redis.url) as it:
+        own = EmbeddedMetadata(directory)
+        shared = SharedMetadata(
+            RedisMetadata(it.connection, it.events, SystemClock()), own, it.events
+        )
+        hot = HotMetadata(shared, it.events, tasks=it.tasks)
+        hearing = Hearing(it.connection, hot, shared.pending, own, directory)
+        await it.found()
+        try:
+            yield Scene(it, hot, shared, hearing)
+        finally:
+            await it.tasks.close()
+            await hot.close()
 
 
 @pytest.mark.parametrize("count", [1, 30])
@@ -208,7 +208,7 @@ async def test_so_many_purges_are_kept(redis: RedisServer) -> None:
         assert _scopes(await read_purges(it.connection, kept[0][0])) == _scopes(kept[1:])
         assert await read_purges(it.connection, kept[-1][0]) == []
         with redis.client() as client:
-            assert KEPT_SECONDS - 60 < client.ttl(_KEY) <= KEPT_SECONDS
+            assert PURGE_SECONDS - 60 < client.ttl(_KEY) <= PURGE_SECONDS
 
 
 @on_each_engine
@@ -222,7 +222,7 @@ async def test_old_purges_go_and_time_goes_on(redis: RedisServer) -> None:
         await it.found()
         with redis.client() as client:
             now = client.time()[0]
-            client.zadd(_KEY, {old: now - KEPT_SECONDS - 5000, later: now + 1000})
+            client.zadd(_KEY, {old: now - PURGE_SECONDS - 5000, later: now + 1000})
         await record_purge(it.connection, Message("new", "docker.io/new ", is_purge=True))
         (first, one), (second, other) = await read_purges(it.connection, 0.0)
         assert (one.sender, other.sender) == ("later", "new")

@@ -8,16 +8,15 @@ from typing import Any
 
 from cacheproxy.metadata.redis_clients import Client
 from cacheproxy.metadata.redis_connection import RedisConnection
+from cacheproxy.metadata.redis_keys import PURGE_SECONDS
 from cacheproxy.metadata.redis_messages import Message, read_message, write_message
 from cacheproxy.metadata.redis_scripts import READ_PURGES, RECORD_PURGE
 
-KEPT_SECONDS = 90 * 86400
-"""As long as links and tags that nobody uses are kept."""
-LIMIT = 1000
-"""So many are kept; then the oldest goes."""
+# So many are kept; then the oldest goes.
+_LIMIT = 1000
 
 
-async def record_purge(of: RedisConnection, message: Message, limit: int = LIMIT) -> None:
+async def record_purge(of: RedisConnection, message: Message, limit: int = _LIMIT) -> None:
     """Keep a purge, and tell all who listen.
 
     Raises:
@@ -26,7 +25,7 @@ async def record_purge(of: RedisConnection, message: Message, limit: int = LIMIT
     values: list[str | bytes | int] = [
         write_message(message),
         of.keys.changes,
-        KEPT_SECONDS,
+        PURGE_SECONDS,
         limit,
     ]
     await of.call(lambda client: RECORD_PURGE.run(client, [of.keys.purges], values))
