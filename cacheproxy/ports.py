@@ -74,8 +74,28 @@ class Readable(Protocol):
         ...
 
 
-class StoredBlob(Readable, Protocol):
-    """A committed blob. It stays readable until closed, even when it is evicted meanwhile."""
+Identity = tuple[int, int]
+"""Device and inode. Two files of equal identity have the same bytes, as far as both go."""
+
+
+class BlobFile(Readable, Protocol):
+    """A file with a blob's bytes: committed, or still being written.
+
+    It stays readable until closed, also when its name is gone meanwhile.
+    """
+
+    @property
+    def identity(self) -> Identity:
+        """Of the file."""
+        ...
+
+    def share(self) -> "BlobFile":
+        """Return another reader of the same file; each is closed by its holder."""
+        ...
+
+
+class StoredBlob(BlobFile, Protocol):
+    """A committed blob."""
 
     @property
     def size(self) -> int:
@@ -95,6 +115,11 @@ class Ingest(Protocol):
         """Bytes that are there and hashed."""
         ...
 
+    @property
+    def resumed_at(self) -> int:
+        """How many of them an earlier attempt has left."""
+        ...
+
     async def reserve(self, size: int) -> None:
         """Reserve the room for the whole blob, evicting what must go for it.
 
@@ -109,10 +134,6 @@ class Ingest(Protocol):
         Raises:
             StorageError: the disk refused, or has no room left.
         """
-        ...
-
-    async def restart(self) -> None:
-        """Drop what is there and begin at 0, still as the only writer."""
         ...
 
     def verify(self) -> None:
@@ -132,27 +153,33 @@ class Ingest(Protocol):
         ...
 
     async def discard(self) -> None:
-        """Forget the bytes: they are wrong."""
+        """Drop the bytes: they are wrong, or there is no room for them.
+
+        Whoever has the file open can read it on; nobody finds it any more.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         ...
 
-    def reader(self) -> Readable:
-        """Read what has been appended; the caller keeps within `offset`."""
+    def reader(self) -> BlobFile:
+        """Return a reader of what has been appended; the caller keeps within `offset`."""
         ...
 
 
-class Growing(Protocol):
-    """A blob that another process is writing, watched from this one."""
+class PartialBlob(Protocol):
+    """A blob that somebody else is writing. Its file only ever grows."""
 
     def received(self) -> int:
-        """Bytes on disk now."""
+        """Return the number of bytes on disk now."""
         ...
 
     def is_gone(self) -> bool:
         """Whether its writer has ended the file: committed or discarded it."""
         ...
 
-    def reader(self) -> Readable:
-        """Read what is on disk."""
+    def reader(self) -> BlobFile:
+        """Return a reader of what is on disk."""
         ...
 
     def close(self) -> None:
@@ -220,8 +247,8 @@ class BlobStore(Protocol):
         """
         ...
 
-    def watch(self, digest: Digest) -> Growing | None:
-        """What another process is writing; None where there is nothing (any more)."""
+    def watch(self, digest: Digest) -> PartialBlob | None:
+        """Return what somebody else is writing; None if there is nothing (any more)."""
         ...
 
 

@@ -21,7 +21,7 @@ from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.forgetting import Forgetting
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Clock, Observer, Upstream
-from cacheproxy.pullthrough.fill import FillContext
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.pullthrough.warming import Warmer
 from cacheproxy.settings.model import Settings

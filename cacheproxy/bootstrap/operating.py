@@ -100,9 +100,9 @@ def pulling_here(core: Core, board: UpstreamBoard, traffic: CountedTraffic) -> P
     def fills() -> list[FillStatus]:
         found = [
             FillStatus(
-                digest=fill.origin.digest,
-                upstream=fill.origin.repository.registry,
-                repository=fill.origin.repository.name,
+                digest=fill.digest,
+                upstream=fill.repository.registry,
+                repository=fill.repository.name,
                 received_bytes=fill.state.received,
                 size_bytes=fill.state.size,
                 seconds=seconds,

@@ -18,7 +18,7 @@ from cacheproxy.domain.warming import WarmTerms
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.pullthrough.warming import Warmer
 from cacheproxy.settings.model import WarmRuleSettings, WarmSettings
-from cacheproxy.storage.lock import locked
+from cacheproxy.storage.open_file import locked
 
 # How often it is looked whether something is due, or has changed; and whether the lock is free.
 _LOOK_SECONDS = 5.0

@@ -55,12 +55,15 @@ class FillState:
         received: bytes on disk.
         is_verified: they are all there, and are those that the digest names. That stays
             true when the store then fails to keep them.
+        generation: counts the files that the bytes were written to. What was read of one
+            generation may differ from the next one's, until it has been compared.
     """
 
     phase: Phase = Phase.OPENING
     size: int | None = None
     received: int = 0
     is_verified: bool = False
+    generation: int = 0
 
     @property
     def readable(self) -> int:
@@ -88,6 +91,13 @@ class FillState:
         if self.phase is not Phase.STREAMING or received < self.received:
             raise AssertionError(f"a fill that is {self.phase.name} cannot grow")
         return replace(self, received=received).within_size()
+
+    def restarted(self, size: int | None, received: int) -> "FillState":
+        """Return the state when another file has taken the place of the one before."""
+        if self.phase is not Phase.STREAMING:
+            raise AssertionError(f"a fill that is {self.phase.name} has no other file")
+        generation = self.generation + 1
+        return replace(self, size=size, received=received, generation=generation).within_size()
 
     def within_size(self) -> "FillState":
         """This state, unless it has more bytes than the blob.

@@ -175,18 +175,15 @@ class Api:
                 return await self._sent(request, exchange, response)
             if answer.content is None or head:
                 return await self._sent(request, exchange, responses.blob(answer, None, head=True))
-            return await self._blob_body(request, exchange, asked, answer)
+            return await self._blob_body(request, exchange, answer)
         finally:
             if answer.content is not None:
                 answer.content.close()
 
     async def _blob_body(
-        self, request: web.BaseRequest, exchange: Exchange, asked: PullBlob, answer: BlobAnswer
+        self, request: web.BaseRequest, exchange: Exchange, answer: BlobAnswer
     ) -> web.StreamResponse:
-        # Where nothing says how long the blob is, no part of it can be named: the whole.
-        part = None
-        if asked.range is not None and answer.size is not None:
-            part = asked.range.resolve(answer.size)
+        part = answer.part
         response = responses.blob(answer, part, head=False)
         if answer.size is None and request.version >= (1, 1):
             response.enable_chunked_encoding()

@@ -12,7 +12,7 @@ from cacheproxy.domain.events import Event, Responded, UpstreamPulled, UpstreamR
 from cacheproxy.domain.traffic import FIELDS, REST, Hours, Totals, Traffic, added, hour_of
 from cacheproxy.ops.traffic_store import TrafficStore
 from cacheproxy.ports import Clock
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.threads import run_to_end
 
 T = TypeVar("T")
 
@@ -178,4 +178,4 @@ class TrafficLog:
         return self._opened
 
     async def _do(self, work: Callable[[], T]) -> T:
-        return await finished(self._executor, work)
+        return await run_to_end(self._executor, work)

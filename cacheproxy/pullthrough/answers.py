@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cacheproxy.domain.byte_range import ByteRange
 from cacheproxy.domain.cache_status import CacheStatus
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Source
@@ -40,6 +41,8 @@ class BlobAnswer:
         content: to read and to close; None where only its head was asked for.
         status: what the cache did.
         source: where the content comes from.
+        part: that is to be read of the content, in order; None for the whole, also where a part
+            was asked for and the size is not known.
     """
 
     digest: Digest
@@ -47,6 +50,7 @@ class BlobAnswer:
     content: Readable | None
     status: CacheStatus
     source: Source
+    part: ByteRange | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,34 @@
 """Pulling a blob: from the store, from a download in flight, or by starting one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cacheproxy.domain.byte_range import ByteRange, RangeFrom, RequestedRange
 from cacheproxy.domain.cache_status import HIT, CacheStatus, Outcome
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, StorageError
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    RequestError,
+    StorageError,
+    UpstreamUnavailable,
+)
 from cacheproxy.domain.operation import PullBlob
 from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Repository
 from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.ports import Metadata
+from cacheproxy.ports import Metadata, StoredBlob
 from cacheproxy.pullthrough.answers import BlobAnswer
-from cacheproxy.pullthrough.fill import Fill, FillContext
+from cacheproxy.pullthrough.context import FillContext
+from cacheproxy.pullthrough.fill import Fill, Fills
 from cacheproxy.pullthrough.follower import Follower
 from cacheproxy.pullthrough.origin import Origin
 from cacheproxy.pullthrough.relay import Relay
 from cacheproxy.pullthrough.remote import Remote
+
+# A download may fail for reasons of another repository, or its blob be evicted at once: then
+# the pull begins anew, so often at the most.
+_ATTEMPTS = 4
 
 
 class Blobs:
@@ -28,11 +39,11 @@ class Blobs:
         self._store = context.store
         self._metadata = metadata
         self._tasks = tasks
-        self._fills: dict[Digest, Fill] = {}
+        self.fills = Fills(context, tasks)
         self._confirming: Flights[tuple[Repository, Digest], int | None] = Flights(tasks, "confirm")
 
     async def pull(self, remote: Remote, asked: PullBlob, *, head: bool) -> BlobAnswer:
-        """A blob, if it is one of this repository's.
+        """Return a blob, if it is one of this repository's.
 
         Args:
             remote: the repository.
@@ -43,26 +54,26 @@ class Blobs:
             NotFound, Denied, UpstreamError, ContentInvalid: it could not be had.
             RangeNotSatisfiable: it could, but it has no such bytes.
         """
-        digest = asked.digest
-        link = await self._metadata.link(remote.repository, digest)
-        if link is None and self._is_here_for_others(remote, digest):
-            # A digest is no licence to read: is it in this repository too?
-            await self._confirmed(remote, digest)
-            link = Link()
-        stored = self._store.open(digest)
-        if stored is not None and link is not None:
-            return BlobAnswer(digest, stored.size, stored, HIT, "store")
-        if stored is not None:
-            stored.close()  # it landed while we looked: look again, now that it is here
-            return await self.pull(remote, asked, head=head)
-        if head:
-            return await self._head(remote, digest, link)
-        return await self._filled(remote, asked, link)
+        for _ in range(_ATTEMPTS):
+            link = await self._metadata.link(remote.repository, asked.digest)
+            if link is None and self._is_known_otherwise(remote, asked.digest):
+                # A digest is no licence to read: is it in this repository too?
+                await self._confirm(remote, asked.digest)
+                link = Link()
+            stored = None if link is None else self._store.open(asked.digest)
+            if stored is not None:
+                return _hit(asked, stored, head=head)
+            if head:
+                return await self._head(remote, asked.digest, link)
+            answer = await self._fetch(remote, asked, link)
+            if answer is not None:
+                return answer
+        raise UpstreamUnavailable(f"{asked.digest} came and went {_ATTEMPTS} times")
 
     async def keep(
         self, remote: Remote, digest: Digest, begun: Callable[[Fill], None], *, is_use: bool
     ) -> Fill | None:
-        """Have a blob in the store, read by nobody; None where it was there already.
+        """Have a blob in the store, read by nobody; None if it was there already.
 
         Args:
             remote: the repository.
@@ -76,22 +87,21 @@ class Blobs:
         """
         link = await self._metadata.link(remote.repository, digest)
         if link is None:
-            await self._confirmed(remote, digest)
+            await self._confirm(remote, digest)
             link = Link()
-        if self._is_stored(digest, is_use=is_use):
-            return None
-        flying = self._fills.get(digest)
-        fill = flying or self._start(remote, digest, link)
-        begun(fill)
-        try:
-            with fill.attended():
-                await fill.landed()
-        except CacheproxyError:
-            if flying is None or flying.origin.repository == remote.repository:
-                raise
-            # It failed for another repository, which says nothing of ours.
-            return await self.keep(remote, digest, begun, is_use=is_use)
-        return fill
+        for _ in range(_ATTEMPTS):
+            if self._is_stored(digest, is_use=is_use):
+                return None
+            fill, _ = self.fills.join(digest, _origin(remote, digest, link))
+            begun(fill)
+            try:
+                with fill.attended():
+                    await fill.progress.wait_committed()
+            except CacheproxyError as error:
+                self._raise_if_ours(error, fill, remote.repository)
+            else:
+                return fill
+        raise UpstreamUnavailable(f"{digest} failed {_ATTEMPTS} times for other repositories")
 
     def _is_stored(self, digest: Digest, *, is_use: bool) -> bool:
         if not is_use:
@@ -101,35 +111,25 @@ class Blobs:
             stored.close()
         return stored is not None
 
-    @property
-    def fills(self) -> list[Fill]:
-        """The downloads that this process knows of."""
-        return list(self._fills.values())
-
-    def is_coming(self, digest: Digest) -> bool:
-        """Whether a download of it is known to this process."""
-        return digest in self._fills
-
-    def coming(self, remote: Remote, digest: Digest) -> Fill:
-        """A download that is under way, here or in another process."""
-        return self._fills.get(digest) or self._start(remote, digest, Link())
-
-    async def follow(self, remote: Remote, fill: Fill) -> BlobAnswer:
-        """Read along with such a download.
+    async def follow(self, fill: Fill) -> BlobAnswer:
+        """Read along with a download, for another replica.
 
         Raises:
             CacheproxyError: it is not under way any more.
         """
-        digest = fill.origin.digest
         with fill.attended():
-            await fill.open()
-            return await self._followed(fill, remote, PullBlob(remote.repository, digest), "joined")
+            await fill.wait_open()
+            asked = PullBlob(fill.repository, fill.digest)
+            answer = self._followed(fill, None, asked, "joined")
+        if answer is None:
+            raise UpstreamUnavailable("this replica does not get it any more")
+        return answer
 
-    def _is_here_for_others(self, remote: Remote, digest: Digest) -> bool:
+    def _is_known_otherwise(self, remote: Remote, digest: Digest) -> bool:
         """Whether it is here, or on its way, and not by way of this repository."""
-        flying = self._fills.get(digest)
-        if flying is not None:
-            return flying.origin.repository != remote.repository
+        fill = self.fills.get(digest)
+        if fill is not None:
+            return fill.origins.next_of(remote.repository) is None
         stored = self._store.open(digest, is_use=False)
         if stored is not None:
             stored.close()
@@ -138,16 +138,17 @@ class Blobs:
     async def _head(self, remote: Remote, digest: Digest, link: Link | None) -> BlobAnswer:
         """The size alone: a manifest has said it, or a download knows it, or upstream does."""
         size = None if link is None else link.size
-        if size is None and digest in self._fills:
-            size = self._fills[digest].state.size
+        fill = self.fills.get(digest)
+        if size is None and fill is not None:
+            size = fill.state.size
         if size is not None:
             return BlobAnswer(digest, size, None, CacheStatus("hit", detail="size"), "none")
-        size = await self._confirmed(remote, digest)
+        size = await self._confirm(remote, digest)
         status = CacheStatus("miss", forward_status=200)
         return BlobAnswer(digest, size, None, status, "none")
 
-    async def _confirmed(self, remote: Remote, digest: Digest) -> int | None:
-        """That the repository holds the blob, by upstream's word; and the size, if it says so.
+    async def _confirm(self, remote: Remote, digest: Digest) -> int | None:
+        """Have upstream say that the repository holds the blob; its size, if it says it.
 
         The size is passed on and not kept: nothing has verified it, and what is kept is held
         against the blob for ever.
@@ -161,33 +162,38 @@ class Blobs:
         size, _ = await self._confirming.join((remote.repository, digest), confirm)
         return size
 
-    async def _filled(self, remote: Remote, asked: PullBlob, link: Link | None) -> BlobAnswer:
-        """Follow the download, which is begun if there is none."""
-        flying = self._fills.get(asked.digest)
-        fill = flying or self._start(remote, asked.digest, link)
-        outcome: Outcome = "miss" if flying is None else "joined"
+    async def _fetch(self, remote: Remote, asked: PullBlob, link: Link | None) -> BlobAnswer | None:
+        """Follow the download, which is begun if there is none; None to begin anew."""
+        origin = _origin(remote, asked.digest, link)
+        fill, is_joined = self.fills.join(asked.digest, origin)
         try:
             with fill.attended():
-                return await self._attended(fill, remote, asked, outcome)
+                return await self._attend(fill, origin, asked, "joined" if is_joined else "miss")
         except StorageError:
-            return await self._past_the_disk(fill.origin, asked.range)
-        except CacheproxyError:
-            if flying is None or flying.origin.repository == remote.repository:
-                raise
-            # It failed for another repository, which says nothing of ours.
-            return await self.pull(remote, asked, head=False)
+            return await self._past_the_disk(origin, asked)
+        except RequestError:
+            raise
+        except CacheproxyError as error:
+            self._raise_if_ours(error, fill, remote.repository)
+            return None
 
-    async def _attended(
-        self, fill: Fill, remote: Remote, asked: PullBlob, outcome: Outcome
-    ) -> BlobAnswer:
-        size = await fill.open()
-        if not fill.origin.linked:
+    @staticmethod
+    def _raise_if_ours(error: CacheproxyError, fill: Fill, repository: Repository) -> None:
+        """Raise an error, unless it only says something of other repositories."""
+        if fill.origins.was_tried(repository):
+            raise (fill.origins.error_of(repository) or error).with_traceback(None)
+
+    async def _attend(
+        self, fill: Fill, origin: Origin, asked: PullBlob, outcome: Outcome
+    ) -> BlobAnswer | None:
+        size = await fill.wait_open(origin.repository)
+        if not origin.linked:
             # That upstream began to send it under this repository is its word for it.
-            await self._metadata.add_links(fill.origin.repository, {asked.digest: Link()})
+            await self._metadata.add_links(origin.repository, {asked.digest: Link()})
         part = _part(asked.range, size)
         if part is not None and self._is_far(fill, asked.range, part):
-            return await self._relayed(fill.origin, part)
-        return await self._followed(fill, remote, asked, outcome)
+            return await self._relayed(origin, part)
+        return self._followed(fill, origin, asked, outcome)
 
     def _is_far(self, fill: Fill, wanted: RequestedRange | None, part: ByteRange) -> bool:
         """Whether a part is so far ahead that to wait for it would be mere silence.
@@ -199,59 +205,72 @@ class Blobs:
         is_open = isinstance(wanted, RangeFrom) and wanted.last is None
         return not is_open and part.start - fill.state.received > self._context.relay_ahead
 
-    async def _followed(
-        self, fill: Fill, remote: Remote, asked: PullBlob, outcome: Outcome
-    ) -> BlobAnswer:
+    def _followed(
+        self, fill: Fill, origin: Origin | None, asked: PullBlob, outcome: Outcome
+    ) -> BlobAnswer | None:
+        """Read along; or from the store, where it is by now; None if it has gone already."""
         status = CacheStatus(outcome, stored=True)
-        file = fill.reader()
-        if file is None:
-            # It is over, and in the store by now; unless that had to let it go again already.
+        if fill.progress.has_ended:
+            fill.progress.raise_if_failed()
             # Who has begun a download has used it: the store counts that with the blob.
             stored = self._store.open(asked.digest, is_use=outcome == "joined")
             if stored is None:
-                return await self.pull(remote, asked, head=False)
-            return BlobAnswer(asked.digest, stored.size, stored, status, fill.source)
+                return None
+            return replace(_hit(asked, stored, head=False), status=status, source=fill.source)
+        part = _part(asked.range, fill.state.size)
+        content = Follower(fill, origin, part, (self._context, self._tasks))
         if outcome == "joined":
             self._store.use(asked.digest)
-        content = Follower(fill, file, self._tasks)
-        return BlobAnswer(asked.digest, fill.state.size, content, status, fill.source)
+        return BlobAnswer(asked.digest, content.size, content, status, fill.source, part)
 
     async def _relayed(self, origin: Origin, part: ByteRange) -> BlobAnswer:
-        """A part from far ahead, past the download that goes on."""
-        relay = Relay(origin, part.start, part.stop, None, self._tasks)
-        return await self._opened(origin, relay, CacheStatus("bypass", detail="range"), part.size)
+        """Send a part from far ahead, past the download that goes on."""
+        relay = Relay(origin, (part.start, part.stop), None, self._context, self._tasks)
+        status = CacheStatus("bypass", detail="range")
+        return await self._opened(origin, relay, status, part.size, part)
 
-    async def _past_the_disk(self, origin: Origin, wanted: RequestedRange | None) -> BlobAnswer:
-        """The disk does not take it, and that is not the client's error."""
-        part = _part(wanted, origin.size)
-        start, stop = (part.start, part.stop) if part else (0, origin.size)
+    async def _past_the_disk(self, origin: Origin, asked: PullBlob) -> BlobAnswer:
+        """Send it from upstream: the disk does not take it, and that is not the client's error."""
+        size = origin.size
+        if size is None and asked.range is not None:
+            size = await origin.confirm()
+        part = _part(asked.range, size)
+        span = (part.start, part.stop) if part else (0, size)
         hasher = origin.digest.hasher() if part is None else None
-        relay = Relay(origin, start, stop, hasher, self._tasks)
-        return await self._opened(origin, relay, CacheStatus("bypass", detail="disk"), origin.size)
+        relay = Relay(origin, span, hasher, self._context, self._tasks)
+        return await self._opened(origin, relay, CacheStatus("bypass", detail="disk"), size, part)
 
     async def _opened(
-        self, origin: Origin, relay: Relay, status: CacheStatus, size: int | None
+        self,
+        origin: Origin,
+        relay: Relay,
+        status: CacheStatus,
+        size: int | None,
+        part: ByteRange | None,
     ) -> BlobAnswer:
         try:
             said = await relay.open()
         except BaseException:
             relay.close()
             raise
-        return BlobAnswer(
-            origin.digest, size if size is not None else said, relay, status, "upstream"
-        )
+        size = size if size is not None else said
+        return BlobAnswer(origin.digest, size, relay, status, "upstream", part)
 
-    def _start(self, remote: Remote, digest: Digest, link: Link | None) -> Fill:
-        size = link.size if link is not None else None
-        origin = Origin(
-            remote.upstream, remote.repository, digest, size, link is not None, remote.retry
-        )
-        fill = Fill(origin, self._context)
-        self._fills[digest] = fill
-        task = self._tasks.start(fill.run(), f"fill {digest}")
-        task.add_done_callback(lambda _: self._fills.pop(digest))
-        return fill
+
+def _origin(remote: Remote, digest: Digest, link: Link | None) -> Origin:
+    size = link.size if link is not None else None
+    return Origin(remote.upstream, remote.repository, digest, size, link is not None, remote.retry)
 
 
 def _part(wanted: RequestedRange | None, size: int | None) -> ByteRange | None:
+    """Return the bytes that are wanted; None for the whole, also if its size is unknown."""
     return None if wanted is None or size is None else wanted.resolve(size)
+
+
+def _hit(asked: PullBlob, stored: StoredBlob, *, head: bool) -> BlobAnswer:
+    try:
+        part = None if head else _part(asked.range, stored.size)
+    except CacheproxyError:
+        stored.close()
+        raise
+    return BlobAnswer(asked.digest, stored.size, stored, HIT, "store", part)

@@ -1,8 +1,8 @@
 """From one upstream to one ingest: open, copy, and when it breaks go on from where it broke."""
 
 import random
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import Literal, Protocol
 
 from cacheproxy.domain.errors import (
     ContentInvalid,
@@ -15,8 +15,10 @@ from cacheproxy.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cacheproxy.ports import BlobStream, Clock, Ingest
+from cacheproxy.ports import BlobStream, Ingest
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.origin import Origin
+from cacheproxy.pullthrough.progress import Progress
 
 # While nobody has a byte yet, an error is worth more to a client than a long wait: it has
 # other hosts to ask.
@@ -28,45 +30,27 @@ _SMALL_STEP = 256 * 1024
 _GATHER_SECONDS = 0.004
 
 
-class Progress(Protocol):
-    """Who is told how far it is."""
-
-    def comes_from(self, source: Literal["fill", "peer"]) -> None:
-        """Who gives the bytes that come next."""
-        ...
-
-    def opened(self, size: int | None, received: int) -> None:
-        """Upstream has answered; the blob's size where that is known. Once per download."""
-        ...
-
-    def growing(self, received: int) -> None:
-        """So many bytes will be on disk next.
-
-        Raises:
-            ContentInvalid: those are more than the blob has.
-        """
-        ...
-
-    def grown(self, received: int) -> None:
-        """So many bytes are on disk."""
-        ...
-
-
 class Download:
     """One blob's way in."""
 
-    def __init__(self, origin: Origin, ingest: Ingest, progress: Progress, clock: Clock) -> None:
+    def __init__(
+        self, origin: Origin, ingest: Ingest, progress: Progress, context: FillContext
+    ) -> None:
         self._origin = origin
         self._ingest = ingest
         self._progress = progress
         self._retry = origin.retry
-        self._clock = clock
+        self._clock = context.clock
+        self._longest_pause = context.longest_pause
         self._size = origin.size
         self._is_open = False
         self._ranges = True
 
-    async def run(self) -> None:
+    async def run(self, on_response: Callable[[], None]) -> None:
         """Fetch the whole blob; it is on disk then, and unverified.
+
+        Args:
+            on_response: is called when upstream has begun to give the blob.
 
         Raises:
             NotFound, Denied, UpstreamError: upstream does not give it, or not all of it.
@@ -77,7 +61,7 @@ class Download:
         while True:
             before = self._ingest.offset
             try:
-                await self._attempt()
+                await self._attempt(on_response)
             except UpstreamError as error:
                 progressed = self._ingest.offset - before >= self._retry.progress
                 failures = 1 if progressed else failures + 1
@@ -99,9 +83,11 @@ class Download:
             raise error
         if isinstance(error, UpstreamLimited | UpstreamResting) and error.retry_after is not None:
             seconds = max(seconds, error.retry_after)
+        if seconds > self._longest_pause:
+            raise error  # the bytes on disk wait for the next attempt; clients would be cut
         await self._clock.sleep(seconds)
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, on_response: Callable[[], None]) -> None:
         origin, ingest = self._origin, self._ingest
         if self._size is not None and ingest.offset == self._size and ingest.offset:
             self._open()  # a leftover that only lacked its end: the digest will tell
@@ -111,7 +97,8 @@ class Download:
             origin.repository, origin.digest, start, self._size
         ) as stream:
             self._learn(stream)
-            self._progress.comes_from(stream.source)
+            on_response()
+            self._progress.come_from(stream.source)
             if self._size is not None:
                 await ingest.reserve(self._size)
             self._open()
@@ -131,7 +118,7 @@ class Download:
     def _open(self) -> None:
         if not self._is_open:
             self._is_open = True
-            self._progress.opened(self._size, self._ingest.offset)
+            self._progress.begin(self._size, self._ingest.reader(), self._ingest.offset)
 
     async def _copy(self, stream: BlobStream) -> None:
         ingest = self._ingest
@@ -142,8 +129,8 @@ class Download:
                 if not chunk:
                     continue
                 # Before it is written: what is too much is never on disk.
-                self._progress.growing(ingest.offset + len(chunk))
+                self._progress.check_growth(ingest.offset + len(chunk))
                 await ingest.append(chunk)
-                self._progress.grown(ingest.offset)
+                self._progress.grow(ingest.offset)
                 if len(chunk) < _SMALL_STEP and ingest.offset != self._size:
                     await self._clock.sleep(_GATHER_SECONDS)

@@ -17,7 +17,7 @@ from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import ListingAnswer
-from cacheproxy.pullthrough.fill import FillContext
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.manifests import Manifests
 from cacheproxy.pullthrough.remote import Remote
 

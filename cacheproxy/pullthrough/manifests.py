@@ -35,7 +35,7 @@ from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import ManifestHead, Metadata
 from cacheproxy.pullthrough.answers import ManifestAnswer
-from cacheproxy.pullthrough.fill import FillContext
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.remote import Remote
 
 # What is fetched once for all who want it.

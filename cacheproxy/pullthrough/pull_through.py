@@ -10,7 +10,8 @@ from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Metadata
 from cacheproxy.pullthrough.answers import BlobAnswer, ListingAnswer, ManifestAnswer
 from cacheproxy.pullthrough.blobs import Blobs
-from cacheproxy.pullthrough.fill import Fill, FillContext
+from cacheproxy.pullthrough.context import FillContext
+from cacheproxy.pullthrough.fill import Fill
 from cacheproxy.pullthrough.listings import Listings
 from cacheproxy.pullthrough.manifests import Manifests
 from cacheproxy.pullthrough.remote import Registry, Remote
@@ -37,7 +38,7 @@ class PullThrough:
     @property
     def fills(self) -> list[Fill]:
         """The downloads that this process knows of."""
-        return self._blobs.fills
+        return list(self._blobs.fills)
 
     async def manifest(self, asked: PullManifest, *, head: bool) -> ManifestAnswer:
         """`GET` or `HEAD /v2/<name>/manifests/<reference>`."""

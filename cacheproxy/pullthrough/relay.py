@@ -1,12 +1,21 @@
 """Straight from upstream to one client, past the disk: when that is full, or far behind."""
 
 import asyncio
-from contextlib import aclosing
+import random
+from contextlib import aclosing, suppress
 
 from cacheproxy.domain.digest import Hasher
-from cacheproxy.domain.errors import CacheproxyError, DigestMismatch, UpstreamUnavailable
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    DigestMismatch,
+    UpstreamError,
+    UpstreamUnavailable,
+)
+from cacheproxy.domain.events import Unexpected
 from cacheproxy.domain.fill_state import HOLD_BACK
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.ports import BlobStream
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.origin import Origin
 
 # Chunks that may wait for the client; upstream waits when there are more.
@@ -22,16 +31,34 @@ class Relay:
     """
 
     def __init__(
-        self, origin: Origin, start: int, stop: int | None, hasher: Hasher | None, tasks: Tasks
+        self,
+        origin: Origin,
+        span: tuple[int, int | None],
+        hasher: Hasher | None,
+        context: FillContext,
+        tasks: Tasks,
     ) -> None:
+        """Begin to fetch.
+
+        Args:
+            origin: the blob at its upstream.
+            span: the first byte, and the one behind the last; None for the end of the blob.
+            hasher: of all bytes before the first; None where the end cannot be verified.
+            context: for pauses, and to tell of mistakes.
+            tasks: run it.
+        """
         self._origin = origin
-        self._position = start
-        self._stop = stop
+        self._position, self._stop = span
+        self._fetched = self._position
         self._hasher = hasher
+        self._held = b""
         self._rest = b""
-        self._chunks: asyncio.Queue[bytes | CacheproxyError] = asyncio.Queue(_QUEUED)
+        self._end: CacheproxyError | None = None
+        self._has_ended = False
+        self._context = context
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED)
         self._size: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._task = tasks.start(self._run(start), f"relay {origin.digest}")
+        self._task = tasks.start(self._run(), f"relay {origin.digest}")
 
     async def open(self) -> int | None:
         """Wait until upstream has answered; the blob's size where it says so.
@@ -44,11 +71,9 @@ class Relay:
     def close(self) -> None:
         """Hang up on upstream."""
         self._task.cancel()
-        if self._size.done() and not self._size.cancelled():
-            self._size.exception()  # seen, though nobody may have waited for it
 
     def try_read(self, offset: int, length: int) -> bytes | None:
-        """What came and was not read yet."""
+        """Return what came and was not read yet."""
         if offset != self._position or not self._rest:
             return None
         chunk, self._rest = self._rest[:length], self._rest[length:]
@@ -56,60 +81,95 @@ class Relay:
         return chunk
 
     def try_send(self, to: int, offset: int, length: int) -> int:  # noqa: ARG002  # nothing is on disk
-        """None: it is on no disk."""
+        """Return 0: it is on no disk."""
         return 0
 
     async def read(self, offset: int, length: int) -> bytes:
-        """What comes next; empty at the end."""
+        """Return what comes next; empty at the end."""
         if offset != self._position:
             raise AssertionError("a relay is read in order")
         if not self._rest:
-            came = await self._chunks.get()
-            if isinstance(came, CacheproxyError):
-                raise came
-            self._rest = came
+            if not (self._has_ended and self._chunks.empty()):
+                self._rest = await self._chunks.get()
+            if not self._rest and self._end is not None:
+                raise self._end.with_traceback(None)
         return self.try_read(offset, length) or b""
 
-    async def _run(self, start: int) -> None:
+    async def _run(self) -> None:
+        """Fetch to the end. Whatever happens, whoever reads hears of it."""
+        self._end = UpstreamUnavailable("the relay was given up")
         try:
-            await self._pump(start)
-            await self._chunks.put(b"")
+            await self._fetch()
+            self._end = None
         except CacheproxyError as error:
-            if not self._size.done():
-                self._size.set_exception(error)
-            await self._chunks.put(error)
+            self._end = error
+        except Exception as error:  # noqa: BLE001  # whoever reads must not wait for ever
+            self._context.observer.observe(Unexpected(error))
+            self._end = UpstreamUnavailable("the relay broke")
         finally:
+            self._has_ended = True
             if not self._size.done():
-                self._size.set_exception(UpstreamUnavailable("the relay was given up"))
-                self._size.exception()
+                self._size.set_exception(self._end or UpstreamUnavailable("nothing came"))
+                self._size.exception()  # seen, though nobody may wait for it
+            with suppress(asyncio.QueueFull):
+                self._chunks.put_nowait(b"")  # wakes a reader that waits: then there is room
 
-    async def _pump(self, start: int) -> None:
+    async def _fetch(self) -> None:
+        failures = 0
+        while True:
+            before = self._fetched
+            try:
+                await self._attempt()
+            except UpstreamError:
+                failures = 1 if self._fetched > before else failures + 1
+                seconds = self._origin.retry.delay(failures, random.random())  # noqa: S311  # jitter
+                if seconds is None or not self._size.done():
+                    raise  # without a byte, an error is worth more to a client than a wait
+                await self._context.clock.sleep(seconds)
+            else:
+                break
+        await self._verify()
+
+    async def _attempt(self) -> None:
+        """Fetch what is missing; what comes before it is skipped."""
         origin = self._origin
+        if self._stop is not None and self._fetched >= self._stop and self._size.done():
+            return
         async with origin.upstream.get_blob(
-            origin.repository, origin.digest, start, self._stop
+            origin.repository, origin.digest, self._fetched, self._stop
         ) as stream:
-            self._size.set_result(origin.size if origin.size is not None else stream.size)
-            held, skip = b"", start - stream.start
-            async with aclosing(stream.chunks()) as chunks:
-                async for received in chunks:
-                    chunk, skip = received[skip:], max(0, skip - len(received))
-                    held = await self._pass_on(held + chunk if held else chunk)
-        await self._end(held)
+            if not self._size.done():
+                self._size.set_result(origin.size if origin.size is not None else stream.size)
+            await self._copy(stream)
+        size = self._stop if self._stop is not None else stream.size
+        if size is not None and self._fetched < size:
+            raise UpstreamUnavailable(f"upstream sent {self._fetched} of {size} bytes")
 
-    async def _pass_on(self, chunk: bytes) -> bytes:
-        """Pass on what may go; what may not yet comes back."""
-        keep = HOLD_BACK if self._hasher is not None else 0
-        ready, held = (chunk[:-keep], chunk[-keep:]) if keep else (chunk, b"")
+    async def _copy(self, stream: BlobStream) -> None:
+        skip = self._fetched - stream.start
+        async with aclosing(stream.chunks()) as chunks:
+            async for received in chunks:
+                chunk, skip = received[skip:], max(0, skip - len(received))
+                self._fetched += len(chunk)
+                await self._pass_on(chunk)
+
+    async def _pass_on(self, chunk: bytes) -> None:
+        """Pass on what may go, and hold back the rest."""
+        if self._hasher is None:
+            if chunk:
+                await self._chunks.put(chunk)
+            return
+        held = self._held + chunk
+        ready, self._held = held[:-HOLD_BACK], held[-HOLD_BACK:]
         if ready:
-            if self._hasher is not None:
-                self._hasher.update(ready)
+            self._hasher.update(ready)
             await self._chunks.put(ready)
-        return held
 
-    async def _end(self, held: bytes) -> None:
-        if self._hasher is not None:
-            self._hasher.update(held)
-            if self._hasher.hexdigest() != self._origin.digest.encoded:
-                raise DigestMismatch(f"upstream sent bytes that are not {self._origin.digest}")
-        if held:
-            await self._chunks.put(held)
+    async def _verify(self) -> None:
+        if self._hasher is None:
+            return
+        self._hasher.update(self._held)
+        if self._hasher.hexdigest() != self._origin.digest.encoded:
+            raise DigestMismatch(f"upstream sent bytes that are not {self._origin.digest}")
+        if self._held:
+            await self._chunks.put(self._held)

@@ -174,12 +174,12 @@ class _Job:
         if fill is not None:
             self.blobs[digest] = fill.state.received
         # What came for another image, or was left of an earlier download, cost this one nothing.
-        gained = sum(fill.gained) if fill is not None and counts else 0
+        gained = sum(fill.progress.fetched) if fill is not None and counts else 0
         self._here += self.blobs[digest] - gained
 
     def step(self) -> WarmStep:
         """How far it is."""
-        gained = [fill.gained for fill, counts in self._fills.values() if counts]
+        gained = [fill.progress.fetched for fill, counts in self._fills.values() if counts]
         under_way = [
             fill.state.received
             for digest, (fill, _) in self._fills.items()

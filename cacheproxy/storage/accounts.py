@@ -15,7 +15,7 @@ from cacheproxy.domain.events import Evicted, Stored
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.claims import Claim, Left, Usage, Use
 from cacheproxy.storage.ledger import Ledger
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.threads import run_to_end
 
 T = TypeVar("T")
 
@@ -109,10 +109,6 @@ class Accounts:
         now = self._clock.now()
         self._report(await self._do(lambda: self._ledger.evict(size, self.budget, now)), "space")
 
-    async def release(self, digest: Digest, kept: int) -> None:
-        """Give a reservation back, but for the bytes that are kept."""
-        await self._do(lambda: self._ledger.release(digest, on_disk(kept)))
-
     async def commit(self, digest: Digest, size: int, holding: Holding) -> None:
         """What was reserved is a blob now."""
         now = self._clock.now()
@@ -147,6 +143,10 @@ class Accounts:
     async def settle(self, found: Mapping[Digest, int], look: Callable[[Digest], Left]) -> None:
         """Have what is reserved be what downloads take, or have left."""
         await self._do(lambda: self._ledger.settle(found, look))
+
+    async def settle_one(self, digest: Digest, look: Callable[[Digest], Left]) -> None:
+        """Have the reservation of one download be what it takes, or has left."""
+        await self._do(lambda: self._ledger.settle_one(digest, look))
 
     async def drop_partial(self, digests: Iterable[Digest]) -> list[Digest]:
         """Remove partial downloads that nobody writes; which are gone."""
@@ -195,6 +195,6 @@ class Accounts:
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:
-            return await finished(self._executor, work)
+            return await run_to_end(self._executor, work)
         except sqlite3.Error as error:
             raise StorageError(f"the ledger cannot be written: {error}") from error

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.layout import Layout
-from cacheproxy.storage.seal import Identity, identity
+from cacheproxy.storage.seal import Version, version_of
 
 # That a body takes beside its bytes.
 _OVERHEAD = 512
@@ -28,7 +28,7 @@ class Documents:
         self._layout = layout
         self._limit = limit
         self._bytes = 0
-        self._kept: OrderedDict[Digest, tuple[bytes, Identity]] = OrderedDict()
+        self._kept: OrderedDict[Digest, tuple[bytes, Version]] = OrderedDict()
 
     def get(self, digest: Digest) -> bytes | None:
         """The body; None where it is not kept, or its file is another one, or gone."""
@@ -40,7 +40,7 @@ class Documents:
             status = os.lstat(self._layout.blob(digest))
         except OSError:
             status = None
-        if status is None or identity(status) != known:
+        if status is None or version_of(status) != known:
             self._forget(digest)
             return None
         self._kept.move_to_end(digest)
@@ -55,7 +55,7 @@ class Documents:
             status: of its file, from before it was read.
         """
         self._forget(digest)
-        self._kept[digest] = body, identity(status)
+        self._kept[digest] = body, version_of(status)
         self._bytes += len(body) + _OVERHEAD
         while self._bytes > self._limit:
             self._forget(next(iter(self._kept)))

@@ -17,19 +17,19 @@ from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.claims import Left
 from cacheproxy.storage.documents import Documents
-from cacheproxy.storage.growing import GrowingFile, watch
 from cacheproxy.storage.ingest import FileIngest, Hands, Place, open_ingest
 from cacheproxy.storage.inventory import look_through
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.ledger import Ledger
 from cacheproxy.storage.leftovers import drop, left, older
+from cacheproxy.storage.partial_blob import PartialFile, watch
 from cacheproxy.storage.patrol import Patrol
 from cacheproxy.storage.proof import prove
 from cacheproxy.storage.quarantine import clear
 from cacheproxy.storage.reading import FileReader
 from cacheproxy.storage.removal import open_blob, remove
 from cacheproxy.storage.seal import Seals
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.threads import run_to_end
 
 # Threads that wait for the disk: a few reads of cold files beside the writes of fills. The
 # default pool of the loop is not for this, since name resolution waits there.
@@ -184,6 +184,10 @@ class FilesystemStore:
                 await self.accounts.relate(manifest.digest, children)
                 return
             async with self._writing(manifest.digest, holding) as ingest:
+                if ingest is not None and ingest.offset:
+                    # A download that broke has left it: the next turn begins with a new file.
+                    await ingest.discard()
+                    continue
                 if ingest is not None:
                     await _write(ingest, manifest.body)
                     return
@@ -212,7 +216,7 @@ class FilesystemStore:
             if ingest is not None:
                 await ingest.close()
 
-    def watch(self, digest: Digest) -> GrowingFile | None:
+    def watch(self, digest: Digest) -> PartialFile | None:
         """What another process is writing; None where there is nothing (any more)."""
         return watch(self._layout.ingest(digest), self._executor)
 
@@ -226,7 +230,7 @@ class FilesystemStore:
 
     async def _take_stock(self) -> None:
         known = await self.accounts.known()
-        stock = await finished(self._executor, lambda: look_through(self._layout, known))
+        stock = await run_to_end(self._executor, lambda: look_through(self._layout, known))
         await self.accounts.take_in(stock.unknown)
         await self.accounts.strike(stock.missing, self._layout.holds)
         await self.accounts.settle(stock.partial, self._left)
@@ -241,7 +245,7 @@ class FilesystemStore:
     async def sweep(self, keep_seconds: float) -> int:
         """Remove partial downloads that nobody took up for so long; how many there were."""
         directory = self._layout.root / "ingest"
-        old = await finished(self._executor, lambda: older(directory, keep_seconds))
+        old = await run_to_end(self._executor, lambda: older(directory, keep_seconds))
         return len(await self.accounts.drop_partial(old))
 
     async def clear_quarantine(self, keep_seconds: float) -> None:
@@ -250,20 +254,24 @@ class FilesystemStore:
         Raises:
             OSError: the disk refuses.
         """
-        await finished(self._executor, lambda: clear(self._layout, keep_seconds))
+        await run_to_end(self._executor, lambda: clear(self._layout, keep_seconds))
 
     async def _locked(self, place: Place) -> FileIngest | None:
-        hands = Hands(self._executor, self.accounts)
+        hands = Hands(self._executor, self.accounts, self._seals, self._left)
         try:
-            return await finished(self._executor, lambda: open_ingest(place, hands))
+            return await run_to_end(
+                self._executor, lambda: open_ingest(place, hands), undo=_release_lock
+            )
         except OSError as error:
             raise StorageError(f"the disk refused to write: {error.strerror}") from error
 
 
+def _release_lock(ingest: FileIngest | None) -> None:
+    if ingest is not None:
+        ingest.release()
+
+
 async def _write(ingest: FileIngest, body: bytes) -> None:
-    if ingest.offset:
-        # Left by a blob fill that broke: what is verified replaces it.
-        await ingest.restart()
     await ingest.reserve(len(body))
     await ingest.append(body)
     ingest.verify()

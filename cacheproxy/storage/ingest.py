@@ -2,11 +2,14 @@
 
 The file's lock (flock) makes its holder the only writer, across all processes that share the
 volume; the kernel drops it with the process, so a killed writer blocks nobody.
+
+An ingest file only ever grows. Bytes that are to be dropped are unlinked, and the next attempt
+gets a new file: so whoever has read n bytes of an open ingest file knows its first n bytes for
+good, and two handles with the same inode never disagree.
 """
 
+import contextlib
 import errno
-import fcntl
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,9 +19,11 @@ from typing import TypeVar
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
 from cacheproxy.storage.accounts import Accounts, Holding
+from cacheproxy.storage.claims import Left
+from cacheproxy.storage.open_file import OpenFile, sync_directory
 from cacheproxy.storage.reading import FileReader
-from cacheproxy.storage.seal import seal
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.seal import Seals, seal
+from cacheproxy.storage.threads import run_to_end
 
 T = TypeVar("T")
 
@@ -27,19 +32,49 @@ _RESERVE_STEP = 16 * 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a blob is written, where it will be, and what it will be there."""
+
+    digest: Digest
+    ingest: Path
+    blob: Path
+    holding: Holding
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the ingests of a store share.
+
+    Attributes:
+        executor: of threads that may wait for the disk.
+        accounts: of the room on it.
+        seals: of the store.
+        left: tells what there is of a download.
+    """
+
+    executor: Executor
+    accounts: Accounts
+    seals: Seals
+    left: Callable[[Digest], Left]
+
+
 class FileIngest:
     """One blob being written (`Ingest`). Made by `open_ingest`, ended by `close`."""
 
-    def __init__(self, place: "Place", descriptor: int, hands: "Hands") -> None:
+    def __init__(self, place: Place, file: OpenFile, hands: Hands) -> None:
         self.offset = 0
+        self.resumed_at = 0
         self._place = place
-        self._descriptor = descriptor
+        self._file = file
         self._executor = hands.executor
         self._accounts = hands.accounts
+        self._seals = hands.seals
+        self._left = hands.left
         self._hasher = place.digest.hasher()
         self._reserved = 0
-        self._is_committed = False
-        self._is_discarded = False
+        self._is_renamed = False
+        self._is_counted = False
 
     async def reserve(self, size: int) -> None:
         """Reserve the room for a blob of this size."""
@@ -59,17 +94,11 @@ class FileIngest:
             await self._off_loop(lambda: self._append(chunk))
 
     async def _reserve_more(self, size: int) -> None:
-        """Nobody knows how long the blob is: room is reserved ahead as it grows, or just enough."""
+        """Reserve ahead as a blob of unknown size grows, or just enough."""
         try:
             await self.reserve(self.offset + max(size, _RESERVE_STEP))
         except StorageError:
             await self.reserve(self.offset + size)
-
-    async def restart(self) -> None:
-        """Begin anew: drop what is there, keep the lock."""
-        await self._off_loop(lambda: os.ftruncate(self._descriptor, 0))
-        self._hasher = self._place.digest.hasher()
-        self.offset = 0
 
     def verify(self) -> None:
         """Compare the digest."""
@@ -80,71 +109,83 @@ class FileIngest:
     async def commit(self) -> None:
         """Make the blob visible: its bytes on disk first, then its name."""
         await self._off_loop(self._commit)
-        self._is_committed = True
-        # Last, so that what is counted is there. Should the process end just here, the
-        # reservation still counts it until the directory is looked through again.
-        await self._accounts.commit(self._place.digest, self.offset, self._place.holding)
+        await self._count()
+
+    async def _count(self) -> None:
+        """Have the ledger count the blob.
+
+        Last, so that what is counted is there. Until it is, the reservation counts it; a ledger
+        that refuses is no reason to fail a blob that is stored.
+        """
+        with contextlib.suppress(StorageError):
+            await self._accounts.commit(self._place.digest, self.offset, self._place.holding)
+            self._is_counted = True
 
     async def discard(self) -> None:
-        """Forget the bytes, and give their room back: first, while nobody else can reserve it."""
-        await self._accounts.release(self._place.digest, 0)
-        await self._off_loop(self._discard)
+        """Drop the bytes: nobody will find them any more. A blob that is visible stays."""
+        if not self._is_renamed:
+            await self._off_loop(self._unlink)
+            self.offset = 0
 
     def reader(self) -> FileReader:
-        """Read what has been appended, through a descriptor of the reader's own."""
-        return FileReader(os.dup(self._descriptor), self.offset, self._executor)
+        """Return a reader of what has been appended, with a handle of its own."""
+        return FileReader(self._file.share(), self.offset, self._executor)
 
     async def close(self) -> None:
-        """Give back the file, its lock, and the room that it does not take."""
+        """Give back the file and its lock, whatever fails; then the room that it does not take."""
+        self.release()
+        with contextlib.suppress(StorageError):  # settled later, with all reservations
+            if not self._is_renamed:
+                await self._accounts.settle_one(self._place.digest, self._left)
+            elif not self._is_counted:
+                await self._count()
+
+    def release(self) -> None:
+        """Give back the file and its lock, at once. An empty leftover is of use to nobody."""
         try:
-            if not self._is_committed and not self._is_discarded:
-                await self._accounts.release(self._place.digest, self.offset)
-                if self.offset == 0:
-                    # An empty leftover is of use to nobody.
-                    self._place.ingest.unlink(missing_ok=True)
-            if not self._is_committed:
-                # By hand: a lock goes with the last descriptor of an opening of the file,
-                # and readers have duplicates of this one.
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            if not self._is_renamed and not self.offset:
+                with contextlib.suppress(OSError):  # then it stays, empty
+                    self._unlink()
+            if not self._is_renamed:
+                # By hand: a lock goes with the last handle of an open file, and readers have some.
+                self._file.unlock()
         finally:
-            os.close(self._descriptor)
+            self._file.close()
 
     def rehash(self) -> None:
         """Take up what an earlier attempt left: its bytes count only once hashed again."""
-        while chunk := os.pread(self._descriptor, _REHASH_STEP, self.offset):
+        while chunk := self._file.read(self.offset, _REHASH_STEP):
             self._hasher.update(chunk)
             self.offset += len(chunk)
+        self.resumed_at = self.offset
 
     def _append(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        at = self.offset
-        while view:
-            written = os.pwrite(self._descriptor, view, at)
-            at += written
-            view = view[written:]
+        end = self._file.write(self.offset, chunk)
         self._hasher.update(chunk)
-        self.offset = at
+        self.offset = end
 
-    def _discard(self) -> None:
-        self._place.ingest.unlink(missing_ok=True)
-        self._is_discarded = True
-        self.offset = 0
+    def _unlink(self) -> None:
+        if self._file.is_at(self._place.ingest):
+            self._place.ingest.unlink(missing_ok=True)
 
     def _commit(self) -> None:
-        os.fchmod(self._descriptor, 0o444)
-        seal(self._place.digest, self._descriptor, os.fstat(self._descriptor))
-        os.fsync(self._descriptor)
+        file, blob = self._file, self._place.blob
+        seal(self._place.digest, file, file.status())
+        file.sync()
         # From the only writer to one of its readers: those who open it by its name take the
-        # same lock, and who wants to remove it needs it for itself.
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-        blob = self._place.blob
+        # same lock, and whoever wants to remove it needs it alone.
+        file.lock_shared()
         blob.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._place.ingest.rename(blob)
-        _sync_directory(blob.parent)
+        self._is_renamed = True
+        # After the rename: a crash must not leave an ingest file that its owner cannot open.
+        file.make_read_only()
+        self._seals.remember(self._place.digest, file.status())
+        sync_directory(blob.parent)
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         try:
-            return await finished(self._executor, work)
+            return await run_to_end(self._executor, work)
         except OSError as error:
             kind = _DiskFullError if error.errno in _FULL else StorageError
             raise kind(f"the disk refused to write: {error.strerror}") from error
@@ -154,64 +195,37 @@ class _DiskFullError(StorageError):
     """No room left on the device, or within a quota."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a blob is written, where it will be, and what it will be there."""
-
-    digest: Digest
-    ingest: Path
-    blob: Path
-    holding: Holding
-
-
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What does the work: threads for the disk, and the accounts for the room on it."""
-
-    executor: Executor
-    accounts: Accounts
-
-
 def open_ingest(place: Place, hands: Hands) -> FileIngest | None:
-    """Lock the ingest file of a digest, and take up what is in it; None where another holds it.
+    """Lock the ingest file of a digest, and take up what is in it; None while another holds it.
 
     Blocks for as long as the leftover takes to read.
 
     Raises:
         OSError: as the disk refuses.
     """
-    path = place.ingest
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        if _is_at(descriptor, path):
-            break
-        # The one who held it before has renamed or removed the file: this is the old one.
-        os.close(descriptor)
-    ingest = FileIngest(place, descriptor, hands)
+    file = _lock_file(place.ingest)
+    if file is None:
+        return None
+    ingest = FileIngest(place, file, hands)
     try:
         ingest.rehash()
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
     return ingest
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _sync_directory(path: Path) -> None:
-    """Make the new name itself survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _lock_file(path: Path) -> OpenFile | None:
+    while True:
+        file = OpenFile.read_write(path)
+        try:
+            if not file.lock():
+                file.close()
+                return None
+            if file.is_at(path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        # Whoever held it before has renamed or unlinked the file: this is the old one.
+        file.close()

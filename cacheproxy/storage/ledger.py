@@ -110,14 +110,6 @@ class Ledger(Rows):
                 )
         return True, evicted
 
-    def release(self, digest: Digest, kept: int) -> None:
-        """Give a reservation back, but for the bytes of a partial download that is kept."""
-        with self._transaction():
-            if kept:
-                self._keep(digest, kept)
-            else:
-                self._unreserve([digest])
-
     def evict(self, needed: int, budget: Budget, now: float) -> list[Entry]:
         """Evict at least so many bytes, if that many may go: the disk is fuller than we knew."""
         evicted: list[Entry] = []
@@ -180,11 +172,16 @@ class Ledger(Rows):
             for digest in {**reserved, **dict.fromkeys(found, "")}:
                 self._settle(digest, reserved.get(digest, ""), *look(digest))
 
+    def settle_one(self, digest: Digest, look: Callable[[Digest], Left]) -> None:
+        """Have the reservation of one download be what is there, as `settle` does for all."""
+        with self._transaction():
+            self._settle(digest, self._reserved_for(digest), *look(digest))
+
     def _settle(self, digest: Digest, registry: str, what: str, size: int) -> None:
         match what:
             case "written":
                 pass
-            case "partial":
+            case "partial" if size:
                 self._keep(digest, size)
             case _:
                 self._unreserve([digest])

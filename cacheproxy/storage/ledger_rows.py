@@ -82,6 +82,13 @@ class Rows:
         ).fetchone()
         return int(row[0]) if row else 0
 
+    def _reserved_for(self, digest: Digest) -> str:
+        """Return for which upstream a download counts; empty if for none."""
+        row = self._db.execute(
+            "SELECT registry FROM reservation WHERE digest = ?", (digest,)
+        ).fetchone()
+        return str(row[0]) if row else ""
+
     def _partial(self, registry: str | None) -> list[tuple[Digest, int, str]]:
         """Reservations of one upstream or of all, the largest first."""
         rows = self._db.execute(*_of(_PARTIAL, registry)).fetchall()

@@ -1,8 +1,6 @@
 """Partial downloads that nobody took up again."""
 
 import contextlib
-import fcntl
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +9,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid
 from cacheproxy.storage.claims import Left
 from cacheproxy.storage.layout import Layout, ingested, room
-from cacheproxy.storage.reading import READ_ONLY
+from cacheproxy.storage.open_file import OpenFile
 
 
 def older(directory: Path, keep_seconds: float) -> list[Digest]:
@@ -62,16 +60,11 @@ def is_locked(path: Path) -> bool:
 def _with_lock(path: Path, work: Callable[[], None]) -> bool:
     """Do something with a file that nobody else has locked; whether it was done."""
     try:
-        descriptor = os.open(path, READ_ONLY)
+        with OpenFile.read_only(path) as file:
+            # Else it is the file of another download by now.
+            if not file.lock() or not file.is_at(path):
+                return False
+            work()
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(descriptor), path.lstat()):
-            return False  # of another download by now
-        work()
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
     return True

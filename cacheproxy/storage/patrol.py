@@ -5,7 +5,6 @@ restart goes on where the last process was, and another worker takes over from o
 """
 
 import contextlib
-import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.accounts import Accounts
 from cacheproxy.storage.inventory import stored
 from cacheproxy.storage.layout import Layout
-from cacheproxy.storage.lock import locked
+from cacheproxy.storage.open_file import OpenFile, locked
 from cacheproxy.storage.pace import Pace
 from cacheproxy.storage.scrub import Checked, Finding, Hashed, Scrub, Step
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.threads import run_to_end
 
 # How often it is looked whether the lock is free, or the next pass due.
 _LOOK_SECONDS = 60.0
@@ -76,38 +75,38 @@ class Patrol:
             OSError: the cache directory cannot be used.
         """
         while True:
-            with locked(self._layout.scrub) as descriptor:
-                if descriptor is not None:
-                    await self._turn(descriptor, every, rate)
+            with locked(self._layout.scrub) as file:
+                if file is not None:
+                    await self._turn(file, every, rate)
             await self._clock.sleep(_LOOK_SECONDS)
 
-    async def _turn(self, descriptor: int, every: float, rate: int) -> None:
+    async def _turn(self, file: OpenFile, every: float, rate: int) -> None:
         now = self._clock.now()
-        last = _read(descriptor)
+        last = _read(file)
         if last is not None and not last.is_due(every, now):
             return
         going = last if last is not None and not last.is_over else Round(now)
-        await self._pass(descriptor, going, rate)
+        await self._pass(file, going, rate)
 
-    async def _pass(self, descriptor: int, going: Round, rate: int) -> None:
+    async def _pass(self, file: OpenFile, going: Round, rate: int) -> None:
         waits: list[float] = []
         pace = Pace(rate, self._clock.monotonic, waits.append)
         scrub = Scrub(self._layout, self._strike, pace)
-        listed = await finished(self._executor, lambda: stored(self._layout))
+        listed = await run_to_end(self._executor, lambda: stored(self._layout))
         known = await self._accounts.known()
         digests = [digest for digest, _ in listed if digest > going.after]
         noted = self._clock.monotonic()
         # Closed in any case: it has a blob open.
         with contextlib.closing(scrub.run(digests, known)) as steps:
-            while (step := await finished(self._executor, lambda: next(steps, None))) is not None:
+            while (step := await run_to_end(self._executor, lambda: next(steps, None))) is not None:
                 self._say(step)
                 if isinstance(step, Checked) and self._clock.monotonic() > noted + _NOTE_SECONDS:
-                    _write(descriptor, Round(going.began, step.digest))
+                    _write(file, Round(going.began, step.digest))
                     noted = self._clock.monotonic()
                 # Here, where it can be cancelled, and no thread waits.
                 await self._clock.sleep(sum(waits))
                 waits.clear()
-        _write(descriptor, Round(going.began, is_over=True))
+        _write(file, Round(going.began, is_over=True))
 
     def _strike(self, digests: Iterable[Digest]) -> list[Digest]:
         return self._accounts.strike_from_thread(digests, self._layout.holds)
@@ -122,9 +121,9 @@ class Patrol:
                 pass
 
 
-def _read(descriptor: int) -> Round | None:
+def _read(file: OpenFile) -> Round | None:
     """How far it was; None where nobody has written that, or not to be understood."""
-    written = os.pread(descriptor, 1024, 0).decode("ascii", "replace").split()
+    written = file.read(0, 1024).decode("ascii", "replace").split()
     try:
         began, state = written
         return Round(float(began), *_state(state))
@@ -138,8 +137,8 @@ def _state(written: str) -> tuple[str, bool]:
     return Digest.parse(written), False
 
 
-def _write(descriptor: int, at: Round) -> None:
+def _write(file: OpenFile, at: Round) -> None:
     line = f"{at.began} {'over' if at.is_over else at.after or 'begun'}\n".encode()
     with contextlib.suppress(OSError):  # a disk that refuses: the next process begins anew
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, line, 0)
+        file.truncate()
+        file.write(0, line)

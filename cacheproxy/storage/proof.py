@@ -1,16 +1,15 @@
 """Reading a file of the store again before it is served, since nobody vouches for it."""
 
-import os
 from concurrent.futures import Executor
 from stat import S_ISREG
 from typing import Literal
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.quarantine import quarantine
-from cacheproxy.storage.reading import READ_ONLY
 from cacheproxy.storage.seal import Seals
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.threads import run_to_end
 
 Verdict = Literal["right", "quarantined", "none"]
 
@@ -34,35 +33,30 @@ async def prove(
         What it is; `none` where there is no such file, or none that can be opened.
     """
     try:
-        descriptor = os.open(layout.blob(digest), READ_ONLY)
-    except OSError:
-        return "none"
-    try:
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
-            return "none"
-        fits = size is None or status.st_size == size
-        if fits and await _is_right(descriptor, digest, executor):
-            seals.put(digest, descriptor, status)
-            return "right"
-        await finished(executor, lambda: quarantine(layout, digest, status))
+        with OpenFile.read_only(layout.blob(digest)) as file:
+            status = file.status()
+            if not S_ISREG(status.st_mode):
+                return "none"
+            fits = size is None or status.st_size == size
+            if fits and await _is_right(file, digest, executor):
+                seals.put(digest, file, status)
+                return "right"
+            await run_to_end(executor, lambda: quarantine(layout, digest, status))
     except OSError:
         return "none"  # it can be neither read nor moved: what is fetched takes its place
-    finally:
-        os.close(descriptor)
     return "quarantined"
 
 
-async def _is_right(descriptor: int, digest: Digest, executor: Executor) -> bool:
+async def _is_right(file: OpenFile, digest: Digest, executor: Executor) -> bool:
     hasher, offset = digest.hasher(), 0
 
     def step() -> int:
-        chunk = os.pread(descriptor, _STEP, offset)
+        chunk = file.read(offset, _STEP)
         hasher.update(chunk)
         return len(chunk)
 
     try:
-        while count := await finished(executor, step):
+        while count := await run_to_end(executor, step):
             offset += count
     except OSError:
         return False  # unreadable is as bad as wrong

@@ -1,7 +1,6 @@
 """Taking what is wrong out of the store, where an operator can still look at it."""
 
 import contextlib
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Literal
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.layout import Layout
-from cacheproxy.storage.reading import READ_ONLY
+from cacheproxy.storage.open_file import OpenFile, identity_of
 
 Taken = Literal["quarantined", "in use", "gone"]
 
@@ -29,26 +28,19 @@ def quarantine(layout: Layout, digest: Digest, condemned: os.stat_result) -> Tak
     """
     path = Path(layout.blob(digest))
     try:
-        descriptor = os.open(path, READ_ONLY)
-    except FileNotFoundError:
-        return "gone"
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Once more by its name, now that no reader can come: between the two a download may
-        # have put right bytes there.
-        if not os.path.samestat(path.lstat(), condemned):
-            return "gone"
-        target = layout.quarantine(digest)
-        _prepare(target.parent, layout.root)
-        path.rename(target)
-    except BlockingIOError:
-        return "in use"
+        with OpenFile.read_only(path) as file:
+            if not file.lock():
+                return "in use"
+            # By its name, now that no reader can come: a download may have put right bytes there.
+            if identity_of(path.lstat()) != identity_of(condemned):
+                return "gone"
+            target = layout.quarantine(digest)
+            _prepare(target.parent, layout.root)
+            path.rename(target)
     except FileNotFoundError:
         if layout.holds(digest):
             raise  # it is the quarantine that is missing
         return "gone"
-    finally:
-        os.close(descriptor)
     return "quarantined"
 
 

@@ -1,52 +1,46 @@
 """Opening blobs and removing them, so that nothing goes while somebody reads it.
 
-Readers share a lock on the file (flock); who removes it needs the lock for itself, and leaves
-alone what he does not get it for. Both ends of it hold across processes.
+Readers share a lock on the file (flock). Whoever removes it needs the lock alone, and leaves
+the file if that is refused. Both hold across processes.
 """
 
-import fcntl
-import os
 from concurrent.futures import Executor
 from pathlib import Path
 from stat import S_ISREG
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.layout import Layout
-from cacheproxy.storage.reading import READ_ONLY, FileReader
+from cacheproxy.storage.open_file import OpenFile
+from cacheproxy.storage.reading import FileReader
 
 
 def open_blob(path: str, executor: Executor) -> FileReader | None:
-    """The blob at `path`; None where there is none, or no regular file, or one about to go."""
+    """Open the blob at `path`; None if there is none, no regular file, or one about to go."""
     try:
-        descriptor = os.open(path, READ_ONLY)
+        file = OpenFile.read_only(path)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        status = os.fstat(descriptor)
+        status = file.status() if file.lock_shared() else None
     except OSError:
-        os.close(descriptor)
+        status = None
+    if status is None or not S_ISREG(status.st_mode):
+        file.close()
         return None
-    if not S_ISREG(status.st_mode):
-        os.close(descriptor)
-        return None
-    return FileReader(descriptor, status.st_size, executor)
+    return FileReader(file, status.st_size, executor)
 
 
 def remove(layout: Layout, digest: Digest) -> bool:
     """Unlink a blob unless somebody reads it; whether it is gone."""
     path = Path(layout.blob(digest))
     try:
-        descriptor = os.open(path, READ_ONLY)
+        with OpenFile.read_only(path) as file:
+            # Compared under the lock: a download may have put another file there meanwhile.
+            if not file.lock() or not file.is_at(path):
+                return False
+            path.unlink()
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
     return True

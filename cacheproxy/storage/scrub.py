@@ -12,9 +12,9 @@ from typing import Literal
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.pace import Pace
 from cacheproxy.storage.quarantine import quarantine
-from cacheproxy.storage.reading import READ_ONLY, read_past_cache
 from cacheproxy.storage.seal import is_sealed, seal
 
 Problem = Literal["damaged", "unreadable", "missing"]
@@ -107,25 +107,23 @@ class Scrub:
 
     def _check(self, digest: Digest) -> Iterator[Step]:
         try:
-            descriptor = os.open(self._layout.blob(digest), READ_ONLY)
+            file = OpenFile.read_only(self._layout.blob(digest))
         except FileNotFoundError:
             return  # evicted since it was listed
         except OSError as error:
             yield Finding(digest, "unreadable", "refused", _said(error))
             return
-        try:
-            status = os.fstat(descriptor)
+        with file:
+            status = file.status()
             if S_ISREG(status.st_mode):
-                yield from self._read(digest, descriptor, status)
-        finally:
-            os.close(descriptor)
+                yield from self._read(digest, file, status)
 
-    def _read(self, digest: Digest, descriptor: int, status: os.stat_result) -> Iterator[Step]:
+    def _read(self, digest: Digest, file: OpenFile, status: os.stat_result) -> Iterator[Step]:
         hasher, offset = digest.hasher(), 0
         # No reading ahead: it would put into memory what was not there before.
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        file.expect_random_reads()
         try:
-            while chunk := read_past_cache(descriptor, offset, self._length(status, offset)):
+            while chunk := file.read_uncached(offset, self._length(status, offset)):
                 hasher.update(chunk)
                 offset += len(chunk)
                 yield Hashed(len(chunk))
@@ -137,7 +135,7 @@ class Scrub:
                 said = f"its {offset} bytes are {digest.algorithm}:{hasher.hexdigest()}"
                 yield self._condemned(digest, "damaged", said, status)
             elif not is_sealed(digest, status):
-                seal(digest, descriptor, status)
+                seal(digest, file, status)
         yield Checked(digest, offset)
 
     def _length(self, status: os.stat_result, offset: int) -> int:

@@ -12,6 +12,7 @@ import contextlib
 import os
 
 from cacheproxy.domain.digest import Digest
+from cacheproxy.storage.open_file import OpenFile
 
 _SECOND = 10**9
 # Some file systems keep time in steps of 100 ns (NTFS, SMB); none of the values is 0, which is
@@ -21,7 +22,8 @@ _VALUES = _SECOND // _STEP - 1
 # Hex digits of a digest: both algorithms' names have as many letters.
 _FIRST, _LAST = 7, 19
 
-Identity = tuple[int, int, int]
+Version = tuple[int, int, int]
+"""Inode, time of the last modification, size: what differs once a file was written to."""
 
 
 class Seals:
@@ -32,21 +34,26 @@ class Seals:
     """
 
     def __init__(self) -> None:
-        self._remembered: dict[Digest, Identity] = {}
+        self._remembered: dict[Digest, Version] = {}
 
     def holds(self, digest: Digest, status: os.stat_result) -> bool:
         """Whether a file is as it was when it was verified."""
         if is_sealed(digest, status):
             return True
         remembered = self._remembered.get(digest)
-        return remembered is not None and remembered == identity(status)
+        return remembered is not None and remembered == version_of(status)
 
-    def put(self, digest: Digest, descriptor: int, verified: os.stat_result) -> None:
+    def put(self, digest: Digest, file: OpenFile, verified: os.stat_result) -> None:
         """Seal an open file whose bytes were verified; as it was before they were read."""
-        seal(digest, descriptor, verified)
-        status = os.fstat(descriptor)
-        if not is_sealed(digest, status) and identity(status) == identity(verified):
-            self._remembered[digest] = identity(status)
+        seal(digest, file, verified)
+        status = file.status()
+        if not is_sealed(digest, status) and version_of(status) == version_of(verified):
+            self._remembered[digest] = version_of(status)
+
+    def remember(self, digest: Digest, status: os.stat_result) -> None:
+        """Remember a file that was verified a moment ago, if it could not be sealed."""
+        if not is_sealed(digest, status):
+            self._remembered[digest] = version_of(status)
 
 
 def is_sealed(digest: Digest, status: os.stat_result) -> bool:
@@ -54,24 +61,24 @@ def is_sealed(digest: Digest, status: os.stat_result) -> bool:
     return status.st_mtime_ns % _SECOND == _fraction(digest, status.st_size)
 
 
-def seal(digest: Digest, descriptor: int, verified: os.stat_result) -> None:
+def seal(digest: Digest, file: OpenFile, verified: os.stat_result) -> None:
     """Seal an open file, if its owner and its file system let us.
 
     Not if somebody has written to it since: its bytes are not those that were verified.
     """
-    status = os.fstat(descriptor)
-    if identity(status) != identity(verified):
+    status = file.status()
+    if version_of(status) != version_of(verified):
         return
     second = status.st_mtime_ns - status.st_mtime_ns % _SECOND
-    times = status.st_atime_ns, second + _fraction(digest, status.st_size)
+    modified = second + _fraction(digest, status.st_size)
     with contextlib.suppress(OSError):
-        os.utime(descriptor, ns=times)
+        file.set_times(status.st_atime_ns, modified)
 
 
-def doubt(descriptor: int) -> None:
-    """Break the seal of an open file, if we may: it could not be read."""
+def doubt(file: OpenFile) -> None:
+    """Break the seal of an open file, if we may: it could not be read, or is wrong."""
     with contextlib.suppress(OSError):
-        os.utime(descriptor)
+        file.set_times()
 
 
 def _fraction(digest: Digest, size: int) -> int:
@@ -79,6 +86,6 @@ def _fraction(digest: Digest, size: int) -> int:
     return ((int(digest[_FIRST:_LAST], 16) ^ size) % _VALUES + 1) * _STEP
 
 
-def identity(status: os.stat_result) -> Identity:
-    """What differs once a file has been written to, or replaced."""
+def version_of(status: os.stat_result) -> Version:
+    """Return what differs once a file has been written to, or replaced."""
     return status.st_ino, status.st_mtime_ns, status.st_size

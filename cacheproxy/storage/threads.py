@@ -8,24 +8,33 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def finished(executor: Executor, work: Callable[[], T]) -> T:
-    """Run `work` in a thread and wait until it has ended, also when cancelled meanwhile.
+async def run_to_end(
+    executor: Executor, work: Callable[[], T], undo: Callable[[T], None] | None = None
+) -> T:
+    """Run `work` in a thread, and return when it has ended, also when cancelled meanwhile.
 
-    A thread cannot be stopped. Were its caller to go on, it could close the descriptor under
-    the thread, and the thread would write into whatever file is given that number next. So
-    a cancellation that comes meanwhile arrives at the caller's next `await` instead: what
-    the thread has done is done, and its outcome is not lost.
+    A thread cannot be stopped, and its caller must know what it has done: so a cancellation
+    is raised as soon as the work has ended, and not before.
+
+    Args:
+        executor: of the thread.
+        work: what to do. Its error is raised.
+        undo: is given the result that a cancelled caller never gets.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled; the work has been done all the same.
     """
-    future = asyncio.get_running_loop().run_in_executor(executor, work)
-    cancelled = False
-    while not future.done():
+    # Not `run_in_executor`: a cancelled caller would take back work that has not begun.
+    future = executor.submit(work)
+    ended = asyncio.wrap_future(future)
+    cancelled: asyncio.CancelledError | None = None
+    while not ended.done():
         try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError:
-            cancelled = True
-    task = asyncio.current_task()
-    if cancelled and task is not None:
-        # Taken back and made again, so that whoever counts them (asyncio.timeout) counts one.
-        task.uncancel()
-        task.cancel()
-    return future.result()
+            await asyncio.wait([ended])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return ended.result()
+    if ended.exception() is None and undo is not None:
+        undo(ended.result())
+    raise cancelled

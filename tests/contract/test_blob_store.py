@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import DigestMismatch
+from cacheproxy.domain.errors import DigestMismatch, StorageError
 from cacheproxy.domain.manifest import SIZE_LIMIT
 from cacheproxy.ports import BlobStore, Ingest, Readable
 from cacheproxy.storage.layout import Layout
@@ -225,18 +225,39 @@ async def test_what_is_discarded_is_gone(store: BlobStore) -> None:
     assert await _stored(store) == _CONTENT
 
 
-async def test_a_restart_begins_anew(store: BlobStore) -> None:
-    """A restart drops the bytes and their hash, of this attempt and of those before."""
+async def test_what_is_dropped_is_another_file_than_what_comes_next(store: BlobStore) -> None:
+    """After a discard the next attempt begins with a file of its own; readers keep the old one."""
     async with _ingest(store) as ingest:
         await ingest.append(b"wrong" * 5000)
     async with _ingest(store) as ingest:
-        await ingest.restart()
-        assert ingest.offset == 0
-        await ingest.append(_CONTENT)
-        assert ingest.offset == len(_CONTENT)
-        ingest.verify()
-        await ingest.commit()
+        assert (ingest.offset, ingest.resumed_at) == (25_000, 25_000)
+        reader = ingest.reader()
+        await ingest.discard()
+    with closing(reader):
+        async with _ingest(store) as ingest:
+            assert (ingest.offset, ingest.resumed_at) == (0, 0)
+            await ingest.append(_CONTENT)
+            with closing(ingest.reader()) as other:
+                assert other.identity != reader.identity
+            ingest.verify()
+            await ingest.commit()
+        assert await reader.read(0, 5) == b"wrong"
     assert await _stored(store) == _CONTENT
+
+
+async def test_a_reader_can_be_shared(store: BlobStore) -> None:
+    """Each holder of a file closes its own handle, and may close it twice."""
+    async with _ingest(store) as ingest:
+        await ingest.append(_CONTENT)
+        one = ingest.reader()
+        other = one.share()
+        assert one.identity == other.identity
+        one.close()
+        one.close()
+        assert await other.read(0, 6) == _CONTENT[:6]
+        with pytest.raises(StorageError):
+            await one.read(0, 6)
+        other.close()
 
 
 async def test_a_reader_holds_no_lock(store: BlobStore) -> None:
@@ -470,7 +491,7 @@ async def test_a_document_is_no_larger_than_a_manifest(store: BlobStore, excess:
 async def _append_a_little(store: BlobStore) -> None:
     async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         if ingest is not None:
-            await ingest.restart()
+            await ingest.discard()
             for at in range(0, len(_CONTENT), 2500):
                 await ingest.append(_CONTENT[at : at + 2500])
 
@@ -485,7 +506,6 @@ async def _append_and_discard(store: BlobStore) -> None:
 async def _write_all(store: BlobStore) -> None:
     async with store.ingest(REPOSITORY, _DIGEST) as ingest:
         if ingest is not None:
-            await ingest.restart()
             await ingest.append(_CONTENT)
             ingest.verify()
             await ingest.commit()
@@ -518,8 +538,6 @@ async def test_whoever_is_cancelled_leaves_the_store_in_order(
         task.cancel()
     assert await _stored(store) in (None, _CONTENT)
     async with _ingest(store) as ingest:
-        await ingest.restart()
-        await ingest.append(_CONTENT)
-        ingest.verify()
-        await ingest.commit()
+        await ingest.discard()
+    await _put(store)
     assert await _stored(store) == _CONTENT

@@ -21,7 +21,8 @@ from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.pullthrough.blobs import Blobs
-from cacheproxy.pullthrough.fill import Fill, FillContext
+from cacheproxy.pullthrough.context import FillContext
+from cacheproxy.pullthrough.fill import Fill
 from cacheproxy.pullthrough.origin import Origin
 from cacheproxy.pullthrough.remote import Remote
 from cacheproxy.upstream.client import RegistryClient
@@ -57,7 +58,8 @@ class Parts:
         self.remote = Remote(self.upstream, TagPolicy(), RetryPolicy(), REPOSITORY)
 
     def fill(self) -> Fill:
-        return Fill(Origin(self.upstream, REPOSITORY, DIGEST, None, linked=True), self.context)
+        origin = Origin(self.upstream, REPOSITORY, DIGEST, None, linked=True)
+        return Fill(DIGEST, origin, self.context)
 
     async def close(self) -> None:
         await self.tasks.close()

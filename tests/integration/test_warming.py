@@ -273,7 +273,7 @@ async def test_it_can_be_stopped_and_resumed(hub: ScriptedRegistry, tmp_path: Pa
                 if told.bytes_done > len(first.body) + SIZE // 4:
                     break
         gate.release()
-        await until(lambda: not proxy.core.pull_through._blobs._fills)
+        await until(lambda: not proxy.core.pull_through.fills)
         again = await warmed(proxy, NAME)
     assert again.only.state == "done"
     assert again.only.here_bytes >= len(first.body) + len(second.body)
@@ -395,6 +395,6 @@ async def test_who_is_cancelled_leaves_no_task(hub: ScriptedRegistry, proxy: Has
     await asyncio.wait([warming])
     assert not ours()
     gate.release()
-    await until(lambda: not proxy.core.pull_through._blobs._fills)
+    await until(lambda: not proxy.core.pull_through.fills)
     assert (await warmed(proxy, NAME)).only.state == "done"
     assert {len(hub.blob_gets(digest)) for digest in IMAGE.all_blobs} == {1}

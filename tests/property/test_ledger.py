@@ -22,7 +22,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.claims import Claim, Use
 from cacheproxy.storage.reading import FileReader
 from cacheproxy.storage.removal import open_blob
-from tests.support.ledgers import NOW, Books, digest_of, entry
+from tests.support.ledgers import NOW, Books, digest_of, entry, left
 
 NAMES = "abcdefghij"
 WORKERS = 3
@@ -226,7 +226,7 @@ class Store(RuleBasedStateMachine):
         digest = data.draw(st.sampled_from(sorted(self.rooms)))
         room = self.rooms.pop(digest)
         kept = room.written if keep else 0
-        self.ledgers[worker].release(digest, kept)
+        self.ledgers[worker].settle_one(digest, left(kept))
         if kept:
             self.rooms[digest] = replace(room, size=kept, written=kept)
         self.books.free = self.volume_left()

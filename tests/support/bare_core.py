@@ -14,7 +14,7 @@ from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Repository, Tag
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
-from cacheproxy.pullthrough.fill import FillContext
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from tests.support.hasty import Events, HastyClock, Wanted, settings_for
 from tests.support.scripted_registry import ScriptedRegistry

@@ -24,7 +24,7 @@ from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Clock
-from cacheproxy.pullthrough.fill import FillContext
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.pullthrough.replicated import ReplicatedUpstream
 from cacheproxy.storage.filesystem import FilesystemStore

@@ -8,7 +8,7 @@ from click.testing import Result
 
 from cacheproxy.cli.progress import ProgressLines
 from cacheproxy.storage import scrub as scrubbing
-from cacheproxy.storage.reading import read_past_cache
+from cacheproxy.storage.open_file import OpenFile
 from tests.support.cached import Cached
 from tests.support.clock import FakeClock
 
@@ -82,12 +82,14 @@ def test_it_can_be_stopped_and_taken_up(
     digests = sorted(cache.blob(bytes([n])) for n in range(4))
     reads = iter(range(10))
 
-    def interrupted(*arguments: int) -> bytes:
+    read = OpenFile.read_uncached
+
+    def interrupted(file: OpenFile, offset: int, length: int) -> bytes:
         if next(reads) == 4:  # each blob is read twice: its byte, and its end
             raise KeyboardInterrupt
-        return read_past_cache(*arguments)
+        return read(file, offset, length)
 
-    monkeypatch.setattr(scrubbing, "read_past_cache", interrupted)
+    monkeypatch.setattr(OpenFile, "read_uncached", interrupted)
     result = run("scrub")
     monkeypatch.undo()
     assert result.exit_code == 130

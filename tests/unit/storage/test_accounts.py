@@ -27,6 +27,7 @@ from cacheproxy.storage.ledger import Ledger
 from tests.support import images
 from tests.support.clock import FakeClock
 from tests.support.hasty import Events
+from tests.support.ledgers import left
 from tests.support.stores import open_store
 
 BLOCK = 4096
@@ -95,7 +96,7 @@ async def test_what_counts_is_the_room_that_files_take(scene: Scene) -> None:
     """Reservations, leftovers and blobs count in whole blocks."""
     await scene.accounts.reserve(DIGEST, "docker.io", 1)
     assert await scene.accounts.usage() == Usage(0, BLOCK)
-    await scene.accounts.release(DIGEST, BLOCK + 1)
+    await scene.accounts.settle_one(DIGEST, left(2 * BLOCK))
     assert await scene.accounts.usage() == Usage(0, 2 * BLOCK)
     await scene.accounts.commit(DIGEST, BLOCK, Holding("docker.io"))
     assert await scene.accounts.usage() == Usage(BLOCK, 0)
@@ -319,7 +320,7 @@ async def test_a_reservation_that_is_cancelled_can_be_given_back(scene: Scene) -
                 await asyncio.sleep(0)
             task.cancel()
         assert await scene.accounts.usage() in (Usage(0, 0), Usage(0, BLOCK))
-        await scene.accounts.release(DIGEST, 0)
+        await scene.accounts.settle_one(DIGEST, left(0))
         assert await scene.accounts.usage() == Usage(0, 0)
 
 

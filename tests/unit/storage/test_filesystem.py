@@ -12,10 +12,10 @@ import pytest
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestMismatch, StorageError
-from cacheproxy.storage import leftovers, reading
+from cacheproxy.storage import leftovers, open_file
 from cacheproxy.storage.filesystem import _THREADS, FilesystemStore
 from cacheproxy.storage.layout import Layout
-from cacheproxy.storage.threads import finished
+from cacheproxy.storage.threads import run_to_end
 from tests.support.leaks import open_files, settle
 from tests.support.stores import REPOSITORY, keep
 
@@ -242,26 +242,24 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 
 async def test_a_timeout_waits_for_the_thread_and_is_one(thread: ThreadPoolExecutor) -> None:
     """Work that takes longer than it may is finished, and the timeout is a TimeoutError."""
-    task, let_go, ended = asyncio.current_task(), threading.Event(), list[bool]()
+    task, let_go = asyncio.current_task(), threading.Event()
     assert task is not None
 
     async def work() -> None:
         async with asyncio.timeout(0):
-            await finished(thread, let_go.wait)
-            ended.append(let_go.is_set())
-            await asyncio.sleep(0)
+            await run_to_end(thread, let_go.wait)
 
     asyncio.get_running_loop().call_later(0.01, let_go.set)
     with pytest.raises(TimeoutError):
         await work()
-    assert ended == [True]
+    assert let_go.is_set()
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 
 
 async def test_a_cancellation_comes_after_the_work(thread: ThreadPoolExecutor) -> None:
-    """However often it is cancelled, the work's outcome is had, and then it is cancelled once."""
-    begun, let_go, seen = threading.Event(), threading.Event(), list[str]()
+    """However often it is cancelled, it is so once the work has ended; its result is undone."""
+    begun, let_go, undone = threading.Event(), threading.Event(), list[str]()
 
     def work() -> str:
         begun.set()
@@ -269,9 +267,7 @@ async def test_a_cancellation_comes_after_the_work(thread: ThreadPoolExecutor) -
         return "done"
 
     async def run() -> None:
-        seen.append(await finished(thread, work))
-        await asyncio.sleep(0)
-        seen.append("not reached")
+        await run_to_end(thread, work, undo=undone.append)
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(run())
@@ -282,7 +278,27 @@ async def test_a_cancellation_comes_after_the_work(thread: ThreadPoolExecutor) -
             await settle()
         assert not task.done()
         let_go.set()
-    assert seen == ["done"]
+    assert undone == ["done"]
+    assert task.cancelled()
+
+
+async def test_cancelled_work_that_has_not_begun_is_done_all_the_same(
+    thread: ThreadPoolExecutor,
+) -> None:
+    """A cancellation takes nothing back, also while all threads are busy with other work."""
+    let_go, done = threading.Event(), list[str]()
+    thread.submit(let_go.wait)
+
+    async def run() -> None:
+        await run_to_end(thread, lambda: done.append("done"))
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(run())
+        await settle()
+        task.cancel()
+        await settle()
+        let_go.set()
+    assert done == ["done"]
     assert task.cancelled()
 
 
@@ -293,7 +309,7 @@ async def test_failing_work_fails_its_caller(thread: ThreadPoolExecutor) -> None
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await finished(thread, work)
+        await run_to_end(thread, work)
 
 
 # -- a disk that refuses -----------------------------------------------------------------
@@ -351,7 +367,7 @@ async def test_a_blob_directory_that_refuses(store: FilesystemStore, layout: Lay
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that cannot read without waiting."""
-    monkeypatch.setattr(reading, "_NOWAIT", None)
+    monkeypatch.setattr(open_file, "_NOWAIT", None)
 
 
 async def test_a_read_that_needs_the_disk_goes_to_a_thread(

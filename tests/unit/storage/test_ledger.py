@@ -16,7 +16,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.claims import Claim, Usage, Use
 from cacheproxy.storage.ledger import Ledger
 from cacheproxy.storage.removal import open_blob
-from tests.support.ledgers import AMPLE, DAY, NOW, Books, books, digest_of, entry
+from tests.support.ledgers import AMPLE, DAY, NOW, Books, books, digest_of, entry, left
 
 A, B, C, D = (digest_of(name) for name in "abcd")
 
@@ -86,17 +86,17 @@ def test_a_commit_replaces_the_reservation(made: Books) -> None:
 def test_a_release_gives_the_room_back(made: Books) -> None:
     """A download that ends without a blob takes no room, but for the bytes that it leaves."""
     assert made.reserve("a", 60, AMPLE)
-    made.ledger.release(A, 25)
+    made.ledger.settle_one(A, left(25))
     assert made.ledger.usage() == made.ledger.usage("docker.io") == Usage(0, 25)
-    made.ledger.release(A, 0)
+    made.ledger.settle_one(A, left(0))
     assert made.ledger.usage() == made.ledger.usage("docker.io") == Usage(0, 0)
-    made.ledger.release(B, 0)
+    made.ledger.settle_one(B, left(0))
     assert made.ledger.usage() == Usage(0, 0)
 
 
 def test_a_leftover_that_is_found_counts(made: Books) -> None:
     """A partial download that nobody had reserved for takes room like any other."""
-    made.ledger.release(A, 30)
+    made.ledger.settle_one(A, left(30))
     assert made.ledger.usage() == Usage(0, 30)
     assert not made.reserve("b", 71, Budget(100))
 
@@ -330,7 +330,7 @@ def test_an_upstream_stays_within_its_share(made: Books) -> None:
 def test_a_download_counts_for_the_upstream_that_goes_on_with_it(made: Books) -> None:
     """Bytes that another upstream has left, or nobody knows, are of the share they end up in."""
     budget = Budget(1000, shares=(("quay.io", 50),))
-    made.ledger.release(A, 10)
+    made.ledger.settle_one(A, left(10))
     assert made.reserve("b", 40, budget, registry="docker.io")
     assert made.reserve("a", 40, budget, registry="quay.io")
     assert made.ledger.usage("quay.io").total == 40
@@ -486,7 +486,7 @@ for number in range(100):
     fits, _ = ledger.reserve(Claim(digest, "docker.io", 7), Budget(500), 0.0)
     got += fits
     if fits and number % 3 == 0:
-        ledger.release(digest, 0)
+        ledger.settle_one(digest, lambda _: ("none", 0))
         got -= 1
 ledger.close()
 print(got)
@@ -536,10 +536,10 @@ def test_a_worker_waits_for_the_other(made: Books, monkeypatch: pytest.MonkeyPat
     with closing(sqlite3.connect(made.layout.ledger, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            other.release(A, 1)
+            other.settle_one(A, left(1))
         assert other.usage() == Usage(0, 0)
         writer.execute("COMMIT")
-    other.release(A, 1)
+    other.settle_one(A, left(1))
     assert other.usage() == Usage(0, 1)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.storage import scrub as scrubbing
 from cacheproxy.storage.inventory import stored
+from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.pace import Pace
 from cacheproxy.storage.scrub import Checked, Finding, Hashed, Scrub, Step
 from tests.support.cached import Cached
@@ -203,7 +203,7 @@ def test_a_disk_that_cannot_read_is_damage(cached: Cached, monkeypatch: pytest.M
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(scrubbing, "read_past_cache", fail)
+    monkeypatch.setattr(OpenFile, "read_uncached", fail)
     assert _findings(cached) == {digest: ("unreadable", "quarantined")}
 
 

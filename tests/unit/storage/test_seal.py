@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.domain.digest import Digest
+from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.seal import Seals, doubt, is_sealed, seal
 
 BODY = b"verified" * 100
@@ -19,8 +20,8 @@ def path(tmp_path: Path) -> Path:
     """A sealed file."""
     path = tmp_path / "blob"
     path.write_bytes(BODY)
-    with path.open("rb") as file:
-        seal(DIGEST, file.fileno(), path.stat())
+    with OpenFile.read_only(path) as file:
+        seal(DIGEST, file, path.stat())
     return path
 
 
@@ -38,8 +39,8 @@ def test_the_second_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(BODY)
     os.utime(path, (1_700_000_000, 1_700_000_000.9))
-    with path.open("rb") as file:
-        seal(DIGEST, file.fileno(), path.stat())
+    with OpenFile.read_only(path) as file:
+        seal(DIGEST, file, path.stat())
     assert int(path.stat().st_mtime) == 1_700_000_000
     assert is_sealed(DIGEST, path.stat())
 
@@ -64,8 +65,8 @@ def _whole_second(path: Path) -> None:
 
 
 def _doubt(path: Path) -> None:
-    with path.open("rb") as file:
-        doubt(file.fileno())
+    with OpenFile.read_only(path) as file:
+        doubt(file)
 
 
 @pytest.mark.parametrize("change", [_flip, _cut_with_times_kept, _touch, _whole_second, _doubt])
@@ -87,8 +88,8 @@ def test_what_was_written_to_since_is_not_sealed(tmp_path: Path) -> None:
     before = path.stat()
     path.write_bytes(BODY + b"!")
     seals = Seals()
-    with path.open("rb") as file:
-        seals.put(DIGEST, file.fileno(), before)
+    with OpenFile.read_only(path) as file:
+        seals.put(DIGEST, file, before)
     assert not seals.holds(DIGEST, path.stat())
 
 
@@ -104,8 +105,8 @@ def test_what_cannot_be_sealed_is_remembered(
 
     monkeypatch.setattr(os, "utime", refuse)
     seals = Seals()
-    with path.open("rb") as file:
-        seals.put(DIGEST, file.fileno(), path.stat())
+    with OpenFile.read_only(path) as file:
+        seals.put(DIGEST, file, path.stat())
     assert not is_sealed(DIGEST, path.stat())
     assert seals.holds(DIGEST, path.stat())
     assert not Seals().holds(DIGEST, path.stat())

@@ -1,0 +1,1 @@
+"""Deterministic simulation of the core: seeded schedules, virtual time, faults and crashes."""

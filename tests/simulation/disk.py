@@ -1,0 +1,148 @@
+"""The system calls of simulated processes: owned descriptors, faults, interruptions, crashes.
+
+Files are real, in a directory of the simulation's own; so names, inodes, locks (flock) and the
+reuse of descriptor numbers are the kernel's. What the `os` module offers is replaced by
+functions that ask the world first. Code outside of simulated processes is not affected.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from tests.simulation.world import Process, World
+
+_BY_PATH = (
+    "open", "stat", "lstat", "unlink", "remove", "rename", "replace", "mkdir", "rmdir",
+    "scandir", "listdir", "chmod", "access",
+)  # fmt: skip
+_BY_DESCRIPTOR = (
+    "close", "dup", "pread", "preadv", "pwrite", "ftruncate", "fsync", "fstat", "fchmod",
+    "posix_fadvise", "utime",
+)  # fmt: skip
+_WRITES = frozenset({"pwrite", "ftruncate", "unlink", "rename", "replace"})
+
+Fault = Callable[[Process, str, str], OSError | None]
+
+
+class Disk:
+    """What simulated processes do to files.
+
+    Attributes:
+        fault: returns the error with which a call fails, or None.
+        on_change: is called after each call that changes what files there are, or their sizes.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.fault: Fault = lambda *_: None
+        self.on_change: Callable[[], None] = lambda: None
+        self._owners: dict[int, Process] = {}
+
+    def close_all(self, process: Process) -> None:
+        """Close what a process has open, as the kernel does at its end."""
+        for descriptor in process.files:
+            _REAL["close"](descriptor)
+            self._owners.pop(descriptor, None)
+        process.files.clear()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._owners.clear()
+
+    def by_path(self, process: Process, name: str, args: Any, options: Any) -> Any:
+        """Do a call that names a file."""
+        path = args[0] if args else ""
+        if isinstance(path, int):
+            return self.by_descriptor(process, name, args, options)
+        self._before(process, name, os.fspath(path))
+        result = _REAL[name](*args, **options)
+        if name == "open":
+            process.files[result] = os.fspath(path)
+            self._owners[result] = process
+        self._after(name)
+        return result
+
+    def by_descriptor(self, process: Process, name: str, args: Any, options: Any) -> Any:
+        """Do a call on an open file."""
+        descriptor = args[0]
+        if not isinstance(descriptor, int):
+            return self.by_path(process, name, args, options)
+        if process.is_alive and descriptor not in process.files:
+            self.world.complain(f"{process.name} uses descriptor {descriptor}, which it has closed")
+        self._before(process, name, process.files.get(descriptor, "?"))
+        result = _REAL[name](*args, **options)
+        if name == "close":
+            del process.files[descriptor], self._owners[descriptor]
+        elif name == "dup":
+            process.files[result] = process.files[descriptor]
+            self._owners[result] = process
+        self._after(name)
+        return result
+
+    def lock(self, process: Process, descriptor: int, operation: int) -> None:
+        """Do a call of flock."""
+        if process.is_alive and descriptor not in process.files:
+            self.world.complain(f"{process.name} locks descriptor {descriptor}, which is closed")
+        self._before(process, "flock", process.files.get(descriptor, "?"))
+        _REAL["flock"](descriptor, operation)
+
+    def _before(self, process: Process, name: str, path: str) -> None:
+        self.world.at_system_call(process, f"{name} {path[-24:]}")
+        if name != "close":
+            error = self.fault(process, name, path)
+            if error is not None:
+                self.world.note(f"{process.name}: {name} {path[-24:]} fails: {error}")
+                raise error
+
+    def _after(self, name: str) -> None:
+        if name in _WRITES:
+            self.on_change()
+
+
+_REAL: dict[str, Any] = {
+    name: getattr(os, name) for name in dict.fromkeys((*_BY_PATH, *_BY_DESCRIPTOR))
+}
+_REAL["flock"] = fcntl.flock
+
+
+def _replace(name: str, method: str) -> None:
+    real = _REAL[name]
+
+    def call(*args: Any, **options: Any) -> Any:
+        process = World.current
+        if process is None:
+            return real(*args, **options)
+        return getattr(process.world.disk, method)(process, name, args, options)
+
+    setattr(os, name, call)
+
+
+def install() -> None:
+    """Replace the functions of `os`, once in the life of this (real) process."""
+    for name in _BY_PATH:
+        _replace(name, "by_path")
+    for name in _BY_DESCRIPTOR:
+        _replace(name, "by_descriptor")
+    # pathlib and shutil ask what these functions can do, by identity.
+    for supported in (os.supports_fd, os.supports_follow_symlinks, os.supports_dir_fd):
+        supported |= {getattr(os, n) for n, real in _REAL.items() if real in supported}
+
+    def flock(descriptor: int, operation: int) -> None:
+        process = World.current
+        if process is None:
+            _REAL["flock"](descriptor, operation)
+        else:
+            process.world.disk.lock(process, descriptor, operation)
+
+    fcntl.flock = flock
+    connect = sqlite3.connect
+
+    def connect_database(*args: Any, **options: Any) -> sqlite3.Connection:
+        database = connect(*args, **options)
+        if World.current is not None:
+            World.current.databases.append(database)
+        return database
+
+    sqlite3.connect = connect_database  # type: ignore[assignment]

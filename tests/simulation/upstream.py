@@ -1,0 +1,162 @@
+"""A scripted registry (`Upstream`), which keeps account of what it sent."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import BlobUnknown, Denied, UpstreamTimeout, UpstreamUnavailable
+from cacheproxy.domain.operation import Query
+from cacheproxy.domain.rate_limit import Spend
+from cacheproxy.domain.records import Listing
+from cacheproxy.domain.reference import Reference, Repository
+from cacheproxy.ports import BlobStream, ManifestBody, ManifestHead
+from tests.simulation.script import REPOSITORIES, Content, Mishap, Script
+from tests.simulation.world import World
+
+_ERRORS = {
+    Mishap.REFUSES: Denied("upstream answered 403"),
+    Mishap.MISSES: BlobUnknown("upstream answered 404"),
+    Mishap.FAILS: UpstreamUnavailable("upstream answered 503"),
+}
+# A download survives so many breaks in a row: its retry policy has five further attempts.
+_SURVIVED = 4
+
+
+class Book:
+    """What upstream has been asked for, and what it sent: shared by all workers."""
+
+    def __init__(self, world: World, script: Script) -> None:
+        self.world = world
+        self.script = script
+        self.is_well = False
+        self.sent: Counter[Digest] = Counter()
+        self.lied: set[Digest] = set()
+        self._asked: Counter[tuple[int, int]] = Counter()
+        self._breaks: Counter[int] = Counter()
+        self._excused: set[tuple[int, int]] = set()
+
+    def content(self, digest: Digest) -> Content:
+        """The blob of a digest."""
+        return next(one for one in self.script.contents if one.digest == digest)
+
+    def next_mishap(self, repository: Repository, digest: Digest) -> Mishap | None:
+        """Decide what becomes of the next request."""
+        blob = self.script.contents.index(self.content(digest))
+        where = blob, REPOSITORIES.index(repository)
+        number = self._asked[where]
+        self._asked[where] += 1
+        mishaps = self.script.mishaps.get(where, ())
+        if self.is_well or number >= len(mishaps):
+            return None
+        mishap = mishaps[number]
+        self.world.note(f"upstream: request {number} for {digest[7:15]} of {repository}: {mishap}")
+        self._count(where, mishap)
+        return mishap
+
+    def _count(self, where: tuple[int, int], mishap: Mishap) -> None:
+        blob, repository = where
+        match mishap:
+            case Mishap.IGNORES_RANGE:
+                pass
+            case Mishap.REFUSES | Mishap.MISSES:
+                self._excused.add(where)  # says nothing of the other repository
+            case Mishap.DROPS if self._breaks[blob] < _SURVIVED:
+                self._breaks[blob] += 1
+            case _:
+                self._excused |= {(blob, 0), (blob, 1)}
+
+    def excuses(self, repository: int, blob: int) -> bool:
+        """Whether upstream has failed so that a client may have had to fail."""
+        return (blob, repository) in self._excused
+
+
+class _Stream:
+    """One response (`BlobStream`)."""
+
+    source: Literal["fill", "peer"] = "fill"
+
+    def __init__(
+        self, book: Book, content: Content, mishap: Mishap | None, start: int, stop: int | None
+    ) -> None:
+        self._book = book
+        self._content = content
+        self._mishap = mishap
+        self.start = 0 if mishap is Mishap.IGNORES_RANGE else start
+        self.size = content.size if content.tells_size else None
+        self._stop = content.size if stop is None or mishap is Mishap.IGNORES_RANGE else stop
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Send the bytes, some at a time."""
+        book, at = self._book, self.start
+        lies = self._mishap is Mishap.LIES
+        body = self._content.lie if lies else self._content.body
+        breaks_at = (self.start + self._stop) // 2
+        while at < self._stop:
+            if self._mishap in (Mishap.DROPS, Mishap.STALLS) and at >= breaks_at:
+                await self._break()
+            chunk = body[at : min(at + book.script.step, self._stop)]
+            if lies:
+                book.lied.add(self._content.digest)
+            book.sent[self._content.digest] += len(chunk)
+            yield chunk
+            at += len(chunk)
+            await asyncio.sleep(book.script.latency)
+
+    async def _break(self) -> None:
+        if self._mishap is Mishap.STALLS:
+            await asyncio.sleep(5.0)
+            raise UpstreamTimeout("no byte came for 5 seconds")
+        raise UpstreamUnavailable("the connection broke")
+
+
+class ScriptedUpstream:
+    """A registry as one worker sees it (`Upstream`)."""
+
+    is_silent = False
+    may_refresh = True
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
+        """Confirm a blob; repositories are refused as when its bytes are asked for."""
+        await asyncio.sleep(self._book.script.latency)
+        mishap = self._book.next_mishap(repository, digest)
+        if mishap in _ERRORS:
+            raise _ERRORS[mishap].with_traceback(None)
+        content = self._book.content(digest)
+        return content.size if content.tells_size else None
+
+    @asynccontextmanager
+    async def get_blob(
+        self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[BlobStream]:
+        """Begin a response."""
+        await asyncio.sleep(self._book.script.latency)
+        mishap = self._book.next_mishap(repository, digest)
+        if mishap in _ERRORS:
+            raise _ERRORS[mishap].with_traceback(None)
+        yield _Stream(self._book, self._book.content(digest), mishap, start, stop)
+
+    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
+        """Not part of a simulation."""
+        raise NotImplementedError
+
+    async def get_manifest(
+        self, repository: Repository, reference: Reference, spend: Spend = "fetch"
+    ) -> ManifestBody:
+        """Not part of a simulation."""
+        raise NotImplementedError
+
+    async def list_tags(self, repository: Repository, query: Query) -> Listing:
+        """Not part of a simulation."""
+        raise NotImplementedError
+
+    async def list_referrers(
+        self, repository: Repository, digest: Digest, query: Query
+    ) -> Listing | None:
+        """Not part of a simulation."""
+        raise NotImplementedError

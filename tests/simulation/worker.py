@@ -1,0 +1,141 @@
+"""One worker: the core and its store, wired as in production, in a simulated process."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cacheproxy.domain.budget import Budget
+from cacheproxy.domain.events import Damaged, Event, Unexpected
+from cacheproxy.domain.freshness import TagRules
+from cacheproxy.domain.retry import RetryPolicy
+from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.memory import MemoryMetadata
+from cacheproxy.pullthrough.pull_through import PullThrough
+from cacheproxy.pullthrough.remote import Registry
+from cacheproxy.storage.filesystem import FilesystemStore
+from cacheproxy.storage.layout import Layout
+from tests.simulation.script import Script
+from tests.simulation.upstream import Book, ScriptedUpstream
+from tests.simulation.world import Process, SimulatedPool, World
+
+try:
+    from cacheproxy.pullthrough.context import FillContext
+except ImportError:
+    from cacheproxy.pullthrough.fill import FillContext
+
+_EPOCH = 1_700_000_000.0
+# So often a worker brings its ledger in line, as `Upkeep` does.
+_UPKEEP_SECONDS = 30.0
+
+
+class VirtualClock:
+    """The world's time (`Clock`)."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return _EPOCH + self._process.world.time
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return self._process.world.time
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        loop = self._process.loop
+        done = loop.create_future()
+        timer = loop.call_later(seconds, lambda: done.done() or done.set_result(None))
+        try:
+            await done
+        finally:
+            timer.cancel()
+
+
+class _Watch:
+    """Complains of events that never may be (`Observer`)."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def observe(self, event: Event) -> None:
+        """Look at an event."""
+        world = self._process.world
+        world.note(f"{self._process.name}: {type(event).__name__}")
+        if isinstance(event, Unexpected):
+            world.complain(f"{self._process.name}: unexpected {event.error!r}")
+        if isinstance(event, Damaged):
+            world.complain(f"{self._process.name}: a stored blob is damaged: {event}")
+
+
+@contextmanager
+def simulated_pools() -> Iterator[None]:
+    """Have the store's thread pools be the world's."""
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("cacheproxy.storage") and hasattr(module, "ThreadPoolExecutor")
+    ]
+    kept = [module.ThreadPoolExecutor for module in modules]
+    for module in modules:
+        module.ThreadPoolExecutor = SimulatedPool  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module, real in zip(modules, kept, strict=True):
+            module.ThreadPoolExecutor = real  # type: ignore[attr-defined]
+
+
+class Worker:
+    """A worker that serves. Metadata is shared by all, as one embedded store is."""
+
+    def __init__(
+        self, world: World, name: str, script: Script, book: Book, metadata: MemoryMetadata
+    ) -> None:
+        self.name = name
+        self._has_taken_stock = False
+        self.process = world.spawn(name)
+        self.script = script
+        with world.entered(self.process), simulated_pools():
+            clock, observer = VirtualClock(self.process), _Watch(self.process)
+            self.store = FilesystemStore.at(
+                Layout(Path(world.root)), Budget(script.max_size), clock, observer
+            )
+            self._tasks = Tasks()
+            context = FillContext(
+                self.store,
+                observer,
+                clock,
+                abandon_after=script.abandon_after,
+                relay_ahead=script.relay_ahead,
+            )
+            registry = Registry(ScriptedUpstream(book), TagRules(), RetryPolicy())
+            self.core = PullThrough({"docker.io": registry}, context, metadata, self._tasks)
+        self._clock = clock
+        self.process.start(self._keep_up(), "upkeep")
+
+    async def _keep_up(self) -> None:
+        await self._try(self.store.take_stock)
+        self._has_taken_stock = True
+        while True:
+            await self._clock.sleep(_UPKEEP_SECONDS)
+            await self._try(self.store.settle)
+
+    async def _try(self, work: object) -> None:
+        from cacheproxy.domain.errors import CacheproxyError
+
+        try:
+            await work()  # type: ignore[operator]
+        except (OSError, CacheproxyError) as error:
+            self.process.world.note(f"{self.name}: upkeep: {error}")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no download is under way, and stock has been taken."""
+        return self._has_taken_stock and not self.core.fills
+
+    async def close(self) -> None:
+        """End as at a shutdown."""
+        await self._tasks.close()
