@@ -240,7 +240,7 @@ async def test_a_lying_replica_harms_nobody(scene: Scene) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(DigestMismatch):
         await second.blob(LAYER.digest)
-    await until(lambda: not second.core._blobs.is_coming(Digest(LAYER.digest)))
+    await until(lambda: second.core._blobs.fills.get(Digest(LAYER.digest)) is None)
     assert await second.blob(LAYER.digest) == LAYER.body
     # Nobody else is sent there either.
     await scene.learnt(LAYER.digest)

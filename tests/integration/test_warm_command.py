@@ -113,7 +113,7 @@ async def test_ctrl_c_and_again(
     assert process.returncode == 130
     assert "stopped, with 1 to go; run it again: only what is missing is fetched" in out.decode()
     gate.release()
-    await until(lambda: not proxy.core.pull_through._blobs._fills)
+    await until(lambda: not proxy.core.pull_through._blobs.fills._fills)
     assert (await _run(tmp_path, "--server", url, "team/app:1")).code == 0
     assert {len(hub.blob_gets(digest)) for digest in IMAGE.all_blobs} == {1}
 
