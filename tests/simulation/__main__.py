@@ -1,66 +1,113 @@
-"""`python -m tests.simulation`: run seeds, print those that fail, replay one."""
+"""Run seeds of the simulation, print those that fail, or replay one with its schedule."""
 
-import argparse
+import gc
 import os
 import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from multiprocessing import get_context
+
+import click
 
 from tests.simulation.simulate import Outcome, simulate
 
+_REPORT_SECONDS = 15.0
+_SEEDS_PER_COLLECTION = 50
 
-def main() -> int:
-    """Run the seeds that the command line names; 1 if one fails."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2000, help="how many seeds")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--seconds", type=float, default=None, help="stop after so long")
-    parser.add_argument("--seed", type=int, default=None, help="replay one, with its schedule")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--keep-going", action="store_true", help="do not stop at a failure")
-    options = parser.parse_args()
-    if options.seed is not None:
-        return _replay(options.seed)
-    return _run(options)
+
+@dataclass(slots=True)
+class _Tally:
+    """What many simulations came to."""
+
+    done: int = 0
+    steps: int = 0
+    clients: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        self.done += 1
+        self.steps += outcome.steps
+        self.clients += outcome.outcomes
+        if outcome.violations:
+            self.failed.setdefault(_kind(outcome.violations[0]), []).append(outcome.seed)
+
+
+@click.command(help=__doc__)
+@click.option("--seeds", default=2000, show_default=True, help="How many seeds to run.")
+@click.option("--first", default=0, show_default=True, help="The first of them.")
+@click.option("--seconds", type=float, help="Stop after so long.")
+@click.option("--seed", type=int, help="Replay this one, and print its schedule.")
+@click.option("--processes", default=os.cpu_count() or 1, show_default=True)
+@click.option("--keep-going", is_flag=True, help="Do not stop at the first seed that fails.")
+def main(
+    *,
+    seeds: int,
+    first: int,
+    seconds: float | None,
+    seed: int | None,
+    processes: int,
+    keep_going: bool,
+) -> None:
+    """Run seeds; exit with 1 if one fails."""
+    if seed is not None:
+        sys.exit(_replay(seed))
+    tally = _Tally()
+    began = reported = time.monotonic()
+    for outcome in _outcomes(range(first, first + seeds), processes):
+        tally.add(outcome)
+        now = time.monotonic()
+        if outcome.violations:
+            click.echo(f"seed {outcome.seed}: {'; '.join(outcome.violations)[:400]}")
+        if now - reported > _REPORT_SECONDS:
+            reported = now
+            click.echo(f"{tally.done} of {seeds} seeds, {now - began:.0f} s", err=True)
+        if (tally.failed and not keep_going) or (seconds is not None and now - began > seconds):
+            break
+    _report(tally, time.monotonic() - began)
+    sys.exit(bool(tally.failed))
+
+
+def _outcomes(seeds: range, processes: int) -> Iterator[Outcome]:
+    gc.freeze()
+    with get_context("fork").Pool(processes) as pool:
+        yield from pool.imap_unordered(_simulate, seeds, chunksize=8)
+
+
+def _simulate(seed: int) -> Outcome:
+    # What a world leaves is garbage in circles: collecting it costs more than a simulation.
+    gc.disable()
+    if seed % _SEEDS_PER_COLLECTION == 0:
+        gc.collect()
+    outcome = simulate(seed)
+    outcome.trace, outcome.script = [], None
+    return outcome
+
+
+def _report(tally: _Tally, seconds: float) -> None:
+    for kind, seeds in sorted(tally.failed.items(), key=lambda one: -len(one[1])):
+        click.echo(f"{len(seeds):6d} times, first {min(seeds)}: {kind}")
+    clients: Counter[str] = Counter()
+    for outcome, count in tally.clients.items():
+        clients[outcome.split(" ")[0]] += count
+    click.echo(
+        f"{tally.done} seeds, {tally.steps} steps, {seconds:.0f} s; clients: {dict(clients)}"
+    )
+    if tally.failed:
+        seed = min(seed for seeds in tally.failed.values() for seed in seeds)
+        click.echo(f"replay: python -m tests.simulation --seed {seed}")
 
 
 def _replay(seed: int) -> int:
     outcome = simulate(seed)
-    print(outcome.script)
-    print("\n".join(outcome.trace))
-    print(outcome.outcomes, outcome.steps, "steps")
+    click.echo(outcome.script)
+    click.echo("\n".join(outcome.trace))
+    click.echo(f"{dict(outcome.outcomes)}, {outcome.steps} steps")
     for violation in outcome.violations:
-        print("VIOLATION", violation)
-    return bool(outcome.violations)
-
-
-def _run(options: argparse.Namespace) -> int:
-    began, seeds = time.monotonic(), range(options.first, options.first + options.seeds)
-    done, steps, failed, outcomes = 0, 0, [], Counter[str]()
-    kinds: dict[str, list[int]] = {}
-    with get_context("fork").Pool(options.processes) as pool:
-        for outcome in pool.imap_unordered(_simulated, seeds, chunksize=8):
-            done += 1
-            steps += outcome.steps
-            outcomes += outcome.outcomes
-            if outcome.violations:
-                failed.append(outcome.seed)
-                kinds.setdefault(_kind(outcome.violations[0]), []).append(outcome.seed)
-                if not options.keep_going:
-                    print(f"seed {outcome.seed}: {'; '.join(outcome.violations)[:600]}")
-                    break
-            if options.seconds is not None and time.monotonic() - began > options.seconds:
-                break
-        pool.terminate()
-    seconds = time.monotonic() - began
-    for kind, found in sorted(kinds.items(), key=lambda one: -len(one[1])):
-        print(f"{len(found):6d} × (first {min(found)}, {len(found)} of {done}) {kind}")
-    print(f"{done} seeds, {steps} steps, {seconds:.0f} s; clients: {dict(outcomes)}")
-    if failed:
-        print(f"{len(failed)} failed; replay: python -m tests.simulation --seed {failed[0]}")
-    return bool(failed)
+        click.echo(f"VIOLATION {violation}")
+    return int(bool(outcome.violations))
 
 
 def _kind(violation: str) -> str:
@@ -69,18 +116,12 @@ def _kind(violation: str) -> str:
     return re.sub(r"\(Client.*|[0-9]+", "#", text)[:160]
 
 
-def _simulated(seed: int) -> Outcome:
-    outcome = simulate(seed)
-    outcome.trace, outcome.script = [], None
-    return outcome
-
-
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of strings is part of a schedule.
-        os.execve(  # ourselves
+        os.execve(
             sys.executable,
             [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
-    sys.exit(main())
+    main(prog_name="python -m tests.simulation")

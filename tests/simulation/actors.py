@@ -1,7 +1,8 @@
 """What clients and workers do in a simulation, and what clients check of each byte."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from cacheproxy.cluster_ports import Part
@@ -34,11 +35,20 @@ class Pull:
     worker: Worker
     outcome: str = ""
     got: int = 0
-    failure: list[str] = field(default_factory=list)
 
 
 async def pull(book: Book, worker: Worker, state: Pull) -> None:
-    """Pull a blob as a client does, by way of what the edge does."""
+    """Pull a blob as a client does, by way of what the edge does; the last try is judged."""
+    outcome = ""
+    for _ in range(state.client.retries + 1):
+        outcome = await _try(book, worker, state)
+        if outcome in ("whole", "part", "left"):
+            break
+        book.world.note(f"{worker.name}: a client fails: {outcome}")
+    state.outcome = outcome
+
+
+async def _try(book: Book, worker: Worker, state: Pull) -> str:
     client = state.client
     content = book.script.contents[client.blob]
     asked = PullBlob(REPOSITORIES[client.repository], content.digest, client.range)
@@ -46,22 +56,19 @@ async def pull(book: Book, worker: Worker, state: Pull) -> None:
         async with asyncio.timeout(client.patience):
             answer = await _answer(worker, asked)
     except TimeoutError:
-        state.outcome = "left"
-        return
+        return "left"
     except CacheproxyError as error:
-        state.outcome = f"{type(error).__name__}: {error}"
-        return
+        return f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001  # a 500
-        state.outcome = f"500 {error!r}"
-        book.world.complain(f"{worker.process.name}: a client gets a 500: {error!r}")
-        return
+        book.world.complain(f"{worker.name}: a client gets a 500: {error!r}")
+        return f"500 {error!r}"
     try:
-        await _read(book, content, answer, state)
+        return await _read(book, content, answer, state)
     except (CacheproxyError, TimeoutError) as error:
-        state.outcome = f"cut: {type(error).__name__}: {error}"
+        return f"cut: {type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001  # likewise
-        state.outcome = f"cut: {error!r}"
-        book.world.complain(f"{worker.process.name}: a client is cut by {error!r}")
+        book.world.complain(f"{worker.name}: a client is cut by {error!r}")
+        return f"cut: {error!r}"
     finally:
         if answer.content is not None:
             answer.content.close()
@@ -75,17 +82,31 @@ async def _answer(worker: Worker, asked: PullBlob) -> BlobAnswer:
         raise UpstreamTimeout(f"504 after {_RESPONSE_SECONDS:g} s") from None
 
 
-async def _read(book: Book, content: Content, answer: BlobAnswer, state: Pull) -> None:
-    client, reader = state.client, answer.content
-    if reader is None:
-        raise AssertionError("a GET is answered without a body")
-    part = None
-    if client.range is not None and answer.size is not None:
-        part = client.range.resolve(answer.size)
-    start, stop = (part.start, part.stop) if part else (0, answer.size)
+async def _read(book: Book, content: Content, answer: BlobAnswer, state: Pull) -> str:
+    """Read a body as the edge does, and compare each byte; returns the outcome."""
     if answer.size is not None and answer.size != content.size:
         book.world.complain(f"a client is told {answer.size} bytes of {content.size}")
+    part = answer.part
+    start, stop = (part.start, part.stop) if part else (0, answer.size)
     offset, is_right = start, True
+    async for chunk in _chunks(state.client, answer, start, stop):
+        is_right = _check(book, content, offset, chunk) and is_right
+        offset += len(chunk)
+        state.got = offset - start
+        leaves_after = state.client.leaves_after
+        if leaves_after is not None and state.got >= leaves_after:
+            return "left"
+    if stop is not None and offset < stop:
+        raise StorageError(f"the body ended at {offset}, before {stop}")
+    return _judge_end(book, content, state, (start, offset), is_right=is_right)
+
+
+async def _chunks(
+    client: Client, answer: BlobAnswer, offset: int, stop: int | None
+) -> AsyncIterator[bytes]:
+    reader = answer.content
+    if reader is None:
+        raise AssertionError("a GET is answered without a body")
     while stop is None or offset < stop:
         length = client.reads if stop is None else min(client.reads, stop - offset)
         chunk = reader.try_read(offset, length)
@@ -93,18 +114,11 @@ async def _read(book: Book, content: Content, answer: BlobAnswer, state: Pull) -
             async with asyncio.timeout(_SILENCE_SECONDS):
                 chunk = await reader.read(offset, length)
         if not chunk:
-            break
-        is_right = _check(book, content, offset, chunk) and is_right
-        offset += len(chunk)
-        state.got = offset - start
-        if client.leaves_after is not None and state.got >= client.leaves_after:
-            state.outcome = "left"
             return
+        yield chunk
+        offset += len(chunk)
         if client.pause:
             await asyncio.sleep(client.pause)
-    if stop is not None and offset < stop:
-        raise StorageError(f"the body ended at {offset}, before {stop}")
-    _judge_end(book, content, state, start, offset, is_right)
 
 
 def _check(book: Book, content: Content, offset: int, chunk: bytes) -> bool:
@@ -120,15 +134,16 @@ def _check(book: Book, content: Content, offset: int, chunk: bytes) -> bool:
 
 
 def _judge_end(
-    book: Book, content: Content, state: Pull, start: int, offset: int, is_right: bool
-) -> None:
+    book: Book, content: Content, state: Pull, span: tuple[int, int], *, is_right: bool
+) -> str:
     """Judge a body that has ended as it should."""
-    is_whole = start == 0 and offset == content.size
+    start, stop = span
+    is_whole = start == 0 and stop == content.size
     if is_whole and not is_right:
         book.world.complain(f"a client gets all of {content.digest[7:15]}, wrong, and a clean end")
     if state.client.range is None and not is_whole:
-        book.world.complain(f"a client gets {offset} of {content.size} bytes and a clean end")
-    state.outcome = "whole" if is_whole else "part"
+        book.world.complain(f"a client gets {stop} of {content.size} bytes and a clean end")
+    return "whole" if is_whole else "part"
 
 
 async def do(book: Book, worker: Worker, chore: Chore) -> None:

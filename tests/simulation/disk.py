@@ -136,11 +136,11 @@ def install() -> None:
         else:
             process.world.disk.lock(process, descriptor, operation)
 
-    fcntl.flock = flock
+    fcntl.flock = flock  # type: ignore[assignment]  # the store passes numbers
     connect = sqlite3.connect
 
     def connect_database(*args: Any, **options: Any) -> sqlite3.Connection:
-        database = connect(*args, **options)
+        database: sqlite3.Connection = connect(*args, **options)
         if World.current is not None:
             World.current.databases.append(database)
         return database

@@ -1,7 +1,7 @@
 """The choices of a simulation: what runs next, drawn from one seed."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Schedule:
         self._skips = source.choice((0.0, 0.0, 0.001, 0.01))
         self._delay = source.choice((0.0, 0.0, 0.002, 0.02))
 
-    def choose(self, runnable: Sequence[tuple[int, Callable[[], None]]]) -> Callable[[], None]:
+    def choose(self, runnable: Sequence[tuple[int, T]]) -> T:
         """Choose what takes the next step."""
         if self._random.random() < self._changes:
             self._weights.clear()

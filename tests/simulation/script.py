@@ -16,6 +16,11 @@ REPOSITORIES = (
 AMPLE = 2**40
 
 # Around the hold-back of 4,096 bytes, and a few steps of reading beyond it.
+_CHORES = (
+    *("settle", "sweep", "take_stock", "flush", "purge", "drop_partial", "drop_partial"),
+    *("keep_manifest", "keep", "peer", "peer", "shrink"),
+)
+_OTHER_BYTES = bytes(byte ^ 0x55 for byte in range(256))
 _SIZES = (0, 1, 700, 4096, 4097, 9_000, 30_000, 30_000, 90_000, 200_000)
 
 
@@ -67,6 +72,7 @@ class Client:
         pause: virtual seconds between two reads.
         leaves_after: bytes after which it hangs up; None reads to the end.
         patience: virtual seconds after which it hangs up before a response; None waits.
+        retries: how often it tries again at once after a failure, as clients do.
     """
 
     at: float
@@ -78,6 +84,7 @@ class Client:
     pause: float
     leaves_after: int | None
     patience: float | None
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +182,7 @@ def write_script(seed: int) -> Script:
             Chore(
                 chance.uniform(0, span),
                 chance.randrange(workers),
-                chance.choice(
-                    ("settle", "sweep", "take_stock", "flush", "purge", "drop_partial")
-                    + ("keep_manifest", "keep", "peer", "peer", "shrink", "drop_partial")
-                ),
+                chance.choice(_CHORES),
                 chance.randrange(len(contents)),
             )
             for _ in range(chance.choice((0, 0, 1, 3)))
@@ -200,7 +204,7 @@ def write_script(seed: int) -> Script:
 def _content(chance: random.Random) -> Content:
     size = chance.choice(_SIZES)
     body = chance.randbytes(size)
-    lie = bytes(byte ^ 0x55 for byte in body)
+    lie = body.translate(_OTHER_BYTES)
     digest = Digest("sha256:" + hashlib.sha256(body).hexdigest())
     return Content(body, lie, digest, chance.random() < 0.8)
 
@@ -225,6 +229,7 @@ def _client(
         pause=chance.choice((0.0, 0.0, 0.001, 0.2)),
         leaves_after=chance.choice((None, None, None, 0, chance.randrange(size + 1))),
         patience=chance.choice((None, None, None, None, 0.0, 0.01, 0.1)),
+        retries=chance.choice((0, 0, 2)),
     )
 
 

@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.records import Link
 from cacheproxy.metadata.memory import MemoryMetadata
+from cacheproxy.storage.filesystem import open_ledger
 from cacheproxy.storage.layout import Layout
 from tests.simulation import actors, disk
 from tests.simulation.actors import Pull
@@ -267,7 +269,7 @@ class _Run:
         if not self._pull_all(lied) and not self.world.violations:
             self._pull_all(set())
 
-    def _pull_all(self, excused: Set[Digest]) -> bool:
+    def _pull_all(self, excused: AbstractSet[Digest]) -> bool:
         first = len(self.pulls)
         for number in range(len(self.workers)):
             for blob in range(len(self.script.contents)):
@@ -328,14 +330,13 @@ _TEMPLATE: list[str] = []
 
 def _directory() -> str:
     """Make a cache directory: a copy of one that was prepared once."""
-    where = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    memory = Path("/dev/shm")  # a file system in memory, where there is one
+    where = memory if memory.is_dir() else None
     if not _TEMPLATE:
         disk.install()
         template = tempfile.mkdtemp(prefix="simulation-", dir=where)
         layout = Layout(Path(template))
         layout.prepare()
-        from cacheproxy.storage.filesystem import open_ledger
-
         open_ledger(layout).close()
         _TEMPLATE.append(template)
     root = tempfile.mkdtemp(prefix="simulation-", dir=where)

@@ -57,7 +57,7 @@ class Book:
         return mishap
 
     def _count(self, where: tuple[int, int], mishap: Mishap) -> None:
-        blob, repository = where
+        blob, _ = where
         match mishap:
             case Mishap.IGNORES_RANGE:
                 pass

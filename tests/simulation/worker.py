@@ -1,16 +1,19 @@
 """One worker: the core and its store, wired as in production, in a simulated process."""
 
+import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cacheproxy.domain.budget import Budget
+from cacheproxy.domain.errors import CacheproxyError
 from cacheproxy.domain.events import Damaged, Event, Unexpected
 from cacheproxy.domain.freshness import TagRules
 from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
+from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.pullthrough.remote import Registry
 from cacheproxy.storage.filesystem import FilesystemStore
@@ -18,11 +21,6 @@ from cacheproxy.storage.layout import Layout
 from tests.simulation.script import Script
 from tests.simulation.upstream import Book, ScriptedUpstream
 from tests.simulation.world import Process, SimulatedPool, World
-
-try:
-    from cacheproxy.pullthrough.context import FillContext
-except ImportError:
-    from cacheproxy.pullthrough.fill import FillContext
 
 _EPOCH = 1_700_000_000.0
 # So often a worker brings its ledger in line, as `Upkeep` does.
@@ -45,13 +43,7 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
-        loop = self._process.loop
-        done = loop.create_future()
-        timer = loop.call_later(seconds, lambda: done.done() or done.set_result(None))
-        try:
-            await done
-        finally:
-            timer.cancel()
+        await asyncio.sleep(seconds)
 
 
 class _Watch:
@@ -123,11 +115,9 @@ class Worker:
             await self._clock.sleep(_UPKEEP_SECONDS)
             await self._try(self.store.settle)
 
-    async def _try(self, work: object) -> None:
-        from cacheproxy.domain.errors import CacheproxyError
-
+    async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work()  # type: ignore[operator]
+            await work()
         except (OSError, CacheproxyError) as error:
             self.process.world.note(f"{self.name}: upkeep: {error}")
 

@@ -12,7 +12,6 @@ one, goes on first. Callbacks of one loop never interleave with each other, as i
 
 import asyncio
 import contextlib
-import gc
 import random
 import sqlite3
 import sys
@@ -30,6 +29,7 @@ T = TypeVar("T")
 
 # Virtual seconds that one step takes: code that never waits still lets time pass.
 _STEP_SECONDS = 20e-6
+_STEPS_PER_LOOK = 8
 # For so long at most a busy machine lets nothing run.
 _STALL_SECONDS = 0.2
 
@@ -55,11 +55,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self.process.world.time
 
     @override
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_soon_threadsafe(  # type: ignore[override]  # the arguments of a callback are its own
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
         return self.call_soon(callback, *args, context=context)
 
     @override
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]  # likewise
+        self, executor: Any, func: Any, *args: Any
+    ) -> Any:
         pool = executor or self.process.default_pool
         return asyncio.wrap_future(pool.submit(func, *args), loop=self)
 
@@ -71,7 +75,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def take_due(self, now: float) -> None:
         """Make the callbacks ready whose time has come."""
         timers: list[Any] = self._scheduled  # type: ignore[attr-defined]
-        while timers and (timers[0]._cancelled or timers[0]._when <= now):
+        while timers and (timers[0]._when <= now or timers[0]._cancelled):
             self._make_ready(timers)
 
     def next_timer(self) -> float | None:
@@ -146,12 +150,12 @@ class SimulatedPool(Executor):
 
     def choices(self) -> int:
         """Return the number of jobs that can go on now."""
-        return len(self._running) + bool(self._can_start())
+        if not self._queue:
+            return len(self._running)
+        return len(self._running) + self._can_start()
 
     def _can_start(self) -> bool:
-        if not self._queue or len(self._running) >= self._limit:
-            return False
-        if self._queue[0][0] > self.process.world.time:
+        if len(self._running) >= self._limit or self._queue[0][0] > self.process.world.time:
             return False
         return not self.is_ledger or not self.process.world.ledger_is_busy()
 
@@ -280,7 +284,7 @@ class Process:
             for task in self.tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(BaseException):
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
             self.loop.abandon()
             self.loop.close()
 
@@ -410,38 +414,41 @@ class World:
         """Take steps until something is so, at most so many virtual seconds; whether it is."""
         deadline = self.time + seconds
         while not is_done():
-            if self.violations:
-                return False
-            if self.time > deadline or not self._step():
-                self.complain(f"{what} did not end within {seconds:g} virtual seconds")
-                return False
+            # Asked now and then: to ask costs as much as a step.
+            for _ in range(_STEPS_PER_LOOK):
+                if self.violations:
+                    return False
+                if self.time > deadline or not self._step():
+                    if is_done():
+                        return True
+                    self.complain(f"{what} did not end within {seconds:g} virtual seconds")
+                    return False
         return True
 
     def _step(self) -> bool:
         """Let one thing happen; False if nothing ever will."""
         self.steps += 1
         self.time += _STEP_SECONDS
-        runnable: list[tuple[int, Callable[[], None]]] = []
+        runnable: list[tuple[int, Process | SimulatedPool]] = []
         for process in self.processes:
             if process.is_alive:
-                self._offer(process, runnable)
+                _offer(process, self.time, runnable)
         if not runnable:
             return self._pass_time()
         if self.schedule.skips_ahead():
             self.time += self.random.uniform(0.0, _STALL_SECONDS)
         with contextlib.suppress(Killed):
-            self.schedule.choose(runnable)()
+            self._go_on(self.schedule.choose(runnable))
         return True
 
-    def _offer(self, process: Process, runnable: list[tuple[int, Callable[[], None]]]) -> None:
-        process.loop.take_due(self.time)
-        if process.is_inside:
-            runnable.append((process.number, process.step))
-        elif process.loop.ready:
-            runnable.append((process.number, lambda: self._call(process)))
-        for pool in process.pools:
-            if pool.choices():
-                runnable.append((pool.number, lambda pool=pool: self._work(pool)))  # type: ignore[misc]
+    def _go_on(self, chosen: "Process | SimulatedPool") -> None:
+        if isinstance(chosen, SimulatedPool):
+            with self.entered(chosen.process):
+                chosen.step(self.schedule.pick(chosen.choices()))
+        elif chosen.is_inside:
+            chosen.step()
+        else:
+            self._call(chosen)
 
     def _call(self, process: Process) -> None:
         ready = process.loop.ready
@@ -451,10 +458,6 @@ class World:
         ready.rotate(number)
         if not handle._cancelled:
             process.step(handle)
-
-    def _work(self, pool: SimulatedPool) -> None:
-        with self.entered(pool.process):
-            pool.step(self.schedule.pick(pool.choices()))
 
     def _pass_time(self) -> bool:
         """Move on to the next timer; False if there is none."""
@@ -484,4 +487,14 @@ class World:
             process.bury()
         self.disk.close()
         self.processes.clear()
-        gc.collect()
+
+
+def _offer(
+    process: Process, now: float, runnable: list[tuple[int, Process | SimulatedPool]]
+) -> None:
+    """Add what of a process can take a step: its loop, and each of its thread pools."""
+    loop = process.loop
+    loop.take_due(now)
+    if loop.ready or process.is_inside:
+        runnable.append((process.number, process))
+    runnable += [(pool.number, pool) for pool in process.pools if pool.choices()]
