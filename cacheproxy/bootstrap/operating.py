@@ -1,7 +1,6 @@
 """What operators see and do: the admin port, and what answers behind it."""
 
 import errno
-import os
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
@@ -38,6 +37,7 @@ from cacheproxy.ops.page.handlers import Dashboard, Place
 from cacheproxy.ports import Clock
 from cacheproxy.settings.model import Settings
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.open_file import OpenFile
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -195,8 +195,9 @@ def _kept_token(settings: Settings) -> str:
         found = path.read_text(encoding="ascii").strip() if path.exists() else ""
         if found:
             return found
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123  # with a mode
-            file.write(made + "\n")
+        with OpenFile.read_write(path) as file:
+            file.truncate()
+            file.write(0, f"{made}\n".encode())
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _FULL:
             path.unlink(missing_ok=True)

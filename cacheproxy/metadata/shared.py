@@ -28,6 +28,9 @@ _AGAIN_SECONDS = 10.0
 # Clocks that were measured are apart by less.
 _SAME_TIME = 1.0
 
+# A record is read again if something was purged meanwhile; after so many times it is unknown.
+_READS = 5
+
 
 class SharedMetadata:
     """A `Metadata` of two. No failure of the shared one is a failure of this.
@@ -44,18 +47,20 @@ class SharedMetadata:
 
     async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """The record of a tag: the newer one of the two stores'."""
-        waiting = self.pending.tag(repository, tag)
-        if waiting is not None:
-            return waiting
-        purges = self.pending.purges
-        here = await self._local.tag(repository, tag)
-        try:
-            there = await self._shared.tag(repository, tag)
-        except StorageError:
-            return here
-        if purges != self.pending.purges:
-            # It may be what was purged meanwhile that was read.
-            return await self.tag(repository, tag)
+        for _ in range(_READS):
+            waiting = self.pending.tag(repository, tag)
+            if waiting is not None:
+                return waiting
+            purges = self.pending.purges
+            here = await self._local.tag(repository, tag)
+            try:
+                there = await self._shared.tag(repository, tag)
+            except StorageError:
+                return here
+            if purges == self.pending.purges:
+                break  # else it may be what was purged meanwhile that was read
+        else:
+            return None
         if here is not None and _is_newer(here, there):
             self.pending.put_tag(repository, tag, here)
             self._wake.set()
@@ -95,14 +100,17 @@ class SharedMetadata:
 
     async def link(self, repository: Repository, digest: Digest) -> Link | None:
         """The link, with all that either store knows of it."""
-        purges = self.pending.purges
-        here = await self._local.link(repository, digest)
-        try:
-            there = await self._shared.link(repository, digest)
-        except StorageError:
-            return here
-        if purges != self.pending.purges:
-            return await self.link(repository, digest)
+        for _ in range(_READS):
+            purges = self.pending.purges
+            here = await self._local.link(repository, digest)
+            try:
+                there = await self._shared.link(repository, digest)
+            except StorageError:
+                return here
+            if purges == self.pending.purges:
+                break
+        else:
+            return None
         known = here if there is None else there.or_known(here)
         if known is not None and known != there:
             self.pending.add_links(repository, {digest: known})

@@ -11,7 +11,6 @@ every few seconds; who does not get it soon keeps what it has for the next time.
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import time
@@ -23,6 +22,7 @@ from stat import S_ISREG
 
 from cacheproxy.domain.accesses import Access
 from cacheproxy.ops.access_records import HEADER, HEADER_BYTES, MAGIC, RECORD_BYTES, Decoder
+from cacheproxy.storage.open_file import OpenFile
 
 # With this many, the oldest is a sixteenth of what is known: to delete it costs little of that.
 SEGMENTS = 16
@@ -30,8 +30,6 @@ _NAME = re.compile(r"[0-9]{10}\.log")
 _CHUNK = 4096 * RECORD_BYTES
 _LOCK_SECONDS = 1.0
 _LOCK_PAUSE = 0.02
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +136,13 @@ class SegmentReader:
                 self.skipped.foreign += 1
 
     def _of(self, segment: _Segment) -> Iterator[Access]:
-        descriptor = os.open(segment.path, _READ)
-        try:
-            header = os.pread(descriptor, HEADER_BYTES, 0)
+        with OpenFile.read_only(segment.path) as file:
+            header = file.read(0, HEADER_BYTES)
             if header != HEADER:
                 self._skip(header)
                 return
             offset = HEADER_BYTES
-            while chunk := os.pread(descriptor, _CHUNK, offset):
+            while chunk := file.read(offset, _CHUNK):
                 offset += len(chunk)
                 # A record that is not whole is the last one: torn, or being written.
                 yield from self._decoder.accesses(
@@ -153,8 +150,6 @@ class SegmentReader:
                 )
                 if len(chunk) < _CHUNK:
                     return
-        finally:
-            os.close(descriptor)
 
     def _skip(self, header: bytes) -> None:
         if len(header) == HEADER_BYTES and header.startswith(MAGIC):
@@ -189,33 +184,16 @@ def _is_whole(segment: _Segment) -> bool:
 
 
 def _write(segment: _Segment, records: bytes) -> None:
-    descriptor = os.open(segment.path, _APPEND, 0o600)
-    try:
-        left = records if segment.size else HEADER + records
-        while left:
-            left = left[os.write(descriptor, left) :]
-    finally:
-        os.close(descriptor)
+    with OpenFile.append_to(segment.path) as file:
+        file.append(records if segment.size else HEADER + records)
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with OpenFile.directory(directory) as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not file.lock():
             if time.monotonic() > deadline:
-                raise BlockingIOError(errno.EAGAIN, "another process keeps the lock") from None
+                raise BlockingIOError(errno.EAGAIN, "another process keeps the lock")
             time.sleep(_LOCK_PAUSE)
-        else:
-            return
+        yield

@@ -14,6 +14,7 @@ from cacheproxy.domain.events import Damaged
 from cacheproxy.domain.manifest import SIZE_LIMIT, Manifest
 from cacheproxy.domain.reference import Repository, Tag
 from cacheproxy.ports import Clock, Observer
+from cacheproxy.storage import proof
 from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.claims import Left
 from cacheproxy.storage.documents import Documents
@@ -24,7 +25,6 @@ from cacheproxy.storage.ledger import Ledger
 from cacheproxy.storage.leftovers import drop, left, older
 from cacheproxy.storage.partial_blob import PartialFile, watch
 from cacheproxy.storage.patrol import Patrol
-from cacheproxy.storage.proof import prove
 from cacheproxy.storage.quarantine import clear
 from cacheproxy.storage.reading import FileReader
 from cacheproxy.storage.removal import open_blob, remove
@@ -142,7 +142,7 @@ class FilesystemStore:
         blob = self.open(digest)
         if blob is not None:
             return blob
-        verdict = await prove(self._layout, digest, size, self._seals, self._executor)
+        verdict = await proof.prove(self._layout, digest, size, self._seals, self._executor)
         if verdict == "quarantined":
             said = "it was changed since it was stored, and is wrong"
             self._observer.observe(Damaged(digest, "damaged", "quarantined", said))

@@ -18,6 +18,7 @@ _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 # O_NONBLOCK: opening a FIFO that somebody has put there would wait for its writer.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 Identity = tuple[int, int]
@@ -57,6 +58,16 @@ class OpenFile:
     def read_write(cls, path: str | Path) -> Self:
         """Open a file for its owner alone, and create it if there is none."""
         return cls(_Descriptor(os.open(path, _WRITE, 0o600)))
+
+    @classmethod
+    def append_to(cls, path: str | Path) -> Self:
+        """Open a file to append to, for its owner alone, and create it if there is none."""
+        return cls(_Descriptor(os.open(path, _APPEND, 0o600)))
+
+    @classmethod
+    def directory(cls, path: str | Path) -> Self:
+        """Open a directory, to lock it or to have its names on the disk."""
+        return cls(_Descriptor(os.open(path, _DIRECTORY)))
 
     def share(self) -> "OpenFile":
         """Return another handle of the same open file, which shares its locks."""
@@ -177,6 +188,11 @@ class OpenFile:
             view = view[written:]
         return offset
 
+    def append(self, content: bytes) -> None:
+        """Write all of it at the end of the file."""
+        while content:
+            content = content[os.write(self._descriptor.number, content) :]
+
     def truncate(self) -> None:
         """Cut the file down to nothing."""
         os.ftruncate(self._descriptor.number, 0)
@@ -227,7 +243,7 @@ def identity_of(status: os.stat_result) -> Identity:
 
 def sync_directory(path: str | Path) -> None:
     """Make the names in a directory survive a power cut."""
-    with OpenFile(_Descriptor(os.open(path, _DIRECTORY))) as directory:
+    with OpenFile.directory(path) as directory:
         directory.sync()
 
 

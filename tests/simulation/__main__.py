@@ -12,6 +12,7 @@ from multiprocessing import get_context
 
 import click
 
+from tests.simulation.plants import PLANTS
 from tests.simulation.simulate import Outcome, simulate
 
 _REPORT_SECONDS = 15.0
@@ -40,6 +41,7 @@ class _Tally:
 @click.option("--first", default=0, show_default=True, help="The first of them.")
 @click.option("--seconds", type=float, help="Stop after so long.")
 @click.option("--seed", type=int, help="Replay this one, and print its schedule.")
+@click.option("--plant", type=click.Choice(sorted(PLANTS)), help="Plant a fault, to be found.")
 @click.option("--processes", default=os.cpu_count() or 1, show_default=True)
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first seed that fails.")
 def main(
@@ -48,10 +50,13 @@ def main(
     first: int,
     seconds: float | None,
     seed: int | None,
+    plant: str | None,
     processes: int,
     keep_going: bool,
 ) -> None:
     """Run seeds; exit with 1 if one fails."""
+    if plant is not None:
+        PLANTS[plant]()
     if seed is not None:
         sys.exit(_replay(seed))
     tally = _Tally()

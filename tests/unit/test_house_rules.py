@@ -16,6 +16,19 @@ _LONGEST = 400
 _MAY_READ_ENVIRONMENT = ("settings", "cli")
 _ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 
+# Owners of descriptors: files, and the pipes of helpers. Commands that write one file, and wait
+# for nothing else.
+_MAY_HANDLE_DESCRIPTORS = (
+    *("storage/open_file.py", "upstream/credentials/processes.py"),
+    *("cli/placing.py", "doctor/directory.py"),
+)
+_DESCRIPTOR_CALLS = {
+    *("open", "close", "dup", "dup2", "fdopen", "read", "write", "pread", "preadv", "pwrite"),
+    *("ftruncate", "fsync", "fstat", "fchmod", "sendfile", "posix_fadvise"),
+}
+# Manifests refer to manifests, to a depth that is bounded (`domain.manifest.deeper`).
+_MAY_RECUR = ("pullthrough/manifests.py", "pullthrough/warming.py")
+
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -95,6 +108,49 @@ def test_what_is_public_says_what_it_is(module: Path) -> None:
 def test_no_module_is_long(module: Path) -> None:
     """No module has more lines than one can keep in mind."""
     assert len(module.read_text(encoding="utf-8").splitlines()) <= _LONGEST
+
+
+def _handles_descriptors(tree: ast.Module) -> Iterator[ast.AST]:
+    """Calls that make, use or close a descriptor number."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in _DESCRIPTOR_CALLS:
+                yield node
+            case ast.Attribute(value=ast.Name(id="fcntl")):
+                yield node
+            case ast.ImportFrom(module="os", names=names):
+                if _DESCRIPTOR_CALLS & {alias.name for alias in names}:
+                    yield node
+
+
+def _recursions_over_awaits(tree: ast.Module) -> Iterator[ast.AST]:
+    """Coroutines that await themselves: loops without a bound, that end in a RecursionError."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            match node:
+                case ast.Await(value=ast.Call(func=ast.Name(id=name))) if name == function.name:
+                    yield node
+                case ast.Await(
+                    value=ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name))
+                ) if name == function.name:
+                    yield node
+
+
+def test_descriptors_have_one_owner(module: Path) -> None:
+    """Descriptor numbers are handled by the objects that own them, and nowhere else.
+
+    A number that is passed on, above all across an `await`, may be another file's by then.
+    """
+    if str(module.relative_to(_PACKAGE)) not in _MAY_HANDLE_DESCRIPTORS:
+        assert not _shown(module, _handles_descriptors(_tree(module)))
+
+
+def test_no_coroutine_awaits_itself(module: Path) -> None:
+    """What is tried again is a loop with a bound; only trees of a known depth are walked so."""
+    if str(module.relative_to(_PACKAGE)) not in _MAY_RECUR:
+        assert not _shown(module, _recursions_over_awaits(_tree(module)))
 
 
 def test_one_place_reads_the_environment(module: Path) -> None:
