@@ -16,6 +16,7 @@ from cacheproxy.cluster.signature import is_signed
 from cacheproxy.cluster_ports import Notable
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Damaged, Event, Evicted, Stored
+from cacheproxy.edge.guard import GuardedServer
 from cacheproxy.edge.peers import Limits, PeerApi
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.ops.observers import Observers
@@ -131,5 +132,6 @@ async def listen_for_replicas(
 
     api = PeerApi(sharing, is_signed, around.observer, cluster.limits)
     how = Listening(on)
-    runner = web.ServerRunner(web.Server(api.handle), shutdown_timeout=how.shutdown_timeout)
+    server = GuardedServer(api.handle, write_timeout=how.write_timeout)
+    runner = web.ServerRunner(server, shutdown_timeout=how.shutdown_timeout)
     await listen(stack, runner, how)

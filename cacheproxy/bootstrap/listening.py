@@ -26,6 +26,7 @@ class Listening:
         tls: None for plain HTTP.
         drain_timeout: seconds that requests under way may go on at the end.
         idle_timeout: seconds that a connection may take until the next request is there.
+        write_timeout: seconds after which a client that takes no byte is cut.
         header_size: of a request's line, and of each of its header fields, in bytes.
     """
 
@@ -33,6 +34,7 @@ class Listening:
     tls: ssl.SSLContext | None = None
     drain_timeout: float = 5.0
     idle_timeout: float = 30.0
+    write_timeout: float = 60.0
     header_size: int = 8190
 
     @property
@@ -41,13 +43,14 @@ class Listening:
         return max(self.drain_timeout, 0.001)
 
     def options(self) -> dict[str, Any]:
-        """Of aiohttp's server."""
+        """Return the options of a `GuardedServer`."""
         return {
             "access_log": None,
             # A client that leaves frees what its request holds at once. The downloads that
             # it started or follows are tasks of the core, and go on.
             "handler_cancellation": True,
             "keepalive_timeout": self.idle_timeout,
+            "write_timeout": self.write_timeout,
             "max_line_size": self.header_size,
             "max_field_size": self.header_size,
         }

@@ -18,6 +18,7 @@ from cacheproxy.bootstrap.traffic import CountedTraffic, counting_traffic, keep_
 from cacheproxy.bootstrap.upstreams import make_routes
 from cacheproxy.edge.api import Api, EdgeConfig
 from cacheproxy.edge.app import PullServer
+from cacheproxy.edge.guard import GuardedAppRunner
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.ops.admin import Readiness
 from cacheproxy.ops.api.pulling import PullingHere, PullingSoon
@@ -168,13 +169,12 @@ async def listen_for_operators(
 ) -> tuple[str, int]:
     """Serve the admin port on a bound socket."""
     how = Listening(on)
-    runner = web.AppRunner(app, shutdown_timeout=how.shutdown_timeout, **how.options())
+    runner = GuardedAppRunner(app, shutdown_timeout=how.shutdown_timeout, **how.options())
     return await listen(stack, runner, how)
 
 
 def _edge(server: ServerSettings) -> EdgeConfig:
     return EdgeConfig(
-        write_timeout=server.write_timeout,
         response_timeout=server.response_timeout,
         silence_timeout=server.silence_timeout,
     )
@@ -186,5 +186,6 @@ def _listening(server: ServerSettings, on: socket.socket) -> Listening:
         tls=server_tls(server.tls) if server.tls else None,
         drain_timeout=server.drain_timeout,
         idle_timeout=server.header_timeout,
+        write_timeout=server.write_timeout,
         header_size=server.max_header_size,
     )

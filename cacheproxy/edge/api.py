@@ -23,7 +23,7 @@ from cacheproxy.domain.operation import (
 from cacheproxy.domain.routing import Routes
 from cacheproxy.domain.target import Target
 from cacheproxy.edge import responses
-from cacheproxy.edge.body import Patient, StallGuard, send
+from cacheproxy.edge.body import BodyWriter, Patient
 from cacheproxy.edge.conditions import matches, wanted_range
 from cacheproxy.edge.errors import rule_of
 from cacheproxy.edge.exchange import Exchange
@@ -43,12 +43,10 @@ class EdgeConfig:
     """What the edge needs to know.
 
     Attributes:
-        write_timeout: seconds after which a client that takes no byte is cut.
         response_timeout: seconds after which a request without an answer gets a 504.
         silence_timeout: seconds after which a client that waits for the next byte is cut.
     """
 
-    write_timeout: float = 60.0
     response_timeout: float = 25.0
     silence_timeout: float = 120.0
 
@@ -191,13 +189,13 @@ class Api:
         exchange.sends(answer.digest, answer.size)
         start, stop = (part.start, part.stop) if part else (0, answer.size)
         content = answer.content
-        with StallGuard(request.transport, self._config.write_timeout) as guard:
+        if content is not None:
+            patient = Patient(content, self._config.silence_timeout)
+            writer = BodyWriter(response, request.transport, patient)
             try:
-                if content is not None:
-                    patient = Patient(content, self._config.silence_timeout)
-                    await send(response, guard, patient, start, stop)
+                await writer.write(start, stop)
             finally:
-                exchange.body_bytes = guard.written
+                exchange.body_bytes = writer.written
         await response.write_eof()
         if answer.size is None:
             exchange.sends(answer.digest, exchange.body_bytes)  # now it is known

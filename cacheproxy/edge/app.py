@@ -6,9 +6,10 @@ from aiohttp import web
 from typing_extensions import override
 
 from cacheproxy.edge.api import Api
+from cacheproxy.edge.guard import GuardedServer
 
 
-class PullServer(web.Server):
+class PullServer(GuardedServer):
     """A server without routes: the target is parsed by `cacheproxy.domain.target`, and only there.
 
     aiohttp's router would decode the path first, and so let `%2f` become a slash; and it

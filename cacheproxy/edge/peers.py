@@ -12,12 +12,11 @@ from cacheproxy.domain import peer
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import BlobUnknown, CacheproxyError, DigestInvalid
 from cacheproxy.domain.events import PeerServed, Unexpected
-from cacheproxy.edge.body import Patient, StallGuard, send
+from cacheproxy.edge.body import BodyWriter, Patient
 from cacheproxy.ports import Observer
 from cacheproxy.pullthrough.answers import BlobAnswer
 from cacheproxy.pullthrough.sharing import Offer, Sharing
 
-_WRITE_SECONDS = 60.0
 _SILENCE_SECONDS = 60.0
 # So many readers are named to one that finds no room.
 _NAMED = 16
@@ -155,12 +154,12 @@ class PeerApi:
             response.enable_chunked_encoding()
         await response.prepare(request)
         if answer.content is not None:
-            with StallGuard(request.transport, _WRITE_SECONDS) as guard:
-                try:
-                    patient = Patient(answer.content, _SILENCE_SECONDS)
-                    await send(response, guard, patient, start, end)
-                finally:
-                    self._observer.observe(PeerServed(guard.written))
+            patient = Patient(answer.content, _SILENCE_SECONDS)
+            writer = BodyWriter(response, request.transport, patient)
+            try:
+                await writer.write(start, end)
+            finally:
+                self._observer.observe(PeerServed(writer.written))
         await response.write_eof()
         return response
 

@@ -1,7 +1,6 @@
 """The disk budget of several workers on a real disk: never too much, never a client's error."""
 
 import hashlib
-import os
 import sqlite3
 import threading
 import time
@@ -10,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from tests.clients.catalogue import Entry
 from tests.support import images
 from tests.support.parts import wire
+from tests.support.parts.disk import Disk
 from tests.support.parts.link import CountedLink, counted_link
 from tests.support.parts.process import wait_until
 from tests.support.parts.proxy import Proxy, proxy
@@ -82,47 +81,6 @@ def _pull_all(running: Proxy, entries: list[Entry]) -> list[str]:
         met = [problem for problems in pool.map(client, range(CLIENTS)) for problem in problems]
     assert len(met) >= 4 * len(entries) - 4 * CLIENTS
     return [problem for problem in met if problem is not None]
-
-
-class Disk:
-    """What blobs and downloads take, measured again and again until it is left."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="disk")
-        self.most = 0
-        self.looks = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        before = self._blocks()
-        while not self._ended.is_set():
-            now = self._blocks()
-            # No look is of one moment: what was there before the moment between two looks
-            # and still is after it was there in that moment.
-            both = before.keys() & now.keys()
-            self.most = max(self.most, sum(min(before[key], now[key]) for key in both))
-            self.looks += 1
-            before = now
-            time.sleep(0.002)
-
-    def _blocks(self) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for below in ("ingest", "blobs"):
-            for path, _, names in os.walk(self._directory / below):
-                for name in names:
-                    with suppress(FileNotFoundError):
-                        status = os.lstat(f"{path}/{name}")
-                        found[status.st_ino] = status.st_blocks * 512
-        return found
 
 
 @contextmanager

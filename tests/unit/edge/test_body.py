@@ -1,24 +1,37 @@
 import asyncio
+import sys
 from typing import cast
 
 import pytest
 from aiohttp import web
+from typing_extensions import override
 
 from cacheproxy.domain.errors import StorageError, UpstreamTimeout
-from cacheproxy.edge.body import CHUNK, Patient, StallGuard, send
+from cacheproxy.edge.body import CHUNK, BodyWriter, Patient
 from tests.support.clock import FakeClock, time_the_loop
-from tests.support.leaks import settle
+from tests.support.leaks import open_files, opened_since, settle
 
 _BODY = bytes(number % 251 for number in range(3 * CHUNK + 10))
 
 
 class Connection:
-    """A connection (`asyncio.Transport`), as far as the guard looks at it."""
+    """A plain connection (`asyncio.Transport`), as far as a body is written to it."""
 
     def __init__(self) -> None:
         self.waiting = 0
         self.closing = False
-        self.aborted = False
+
+    def get_extra_info(self, name: str) -> "Connection | None":
+        """Itself for its socket; it has no TLS."""
+        return self if name == "socket" else None
+
+    def fileno(self) -> int:
+        """A number that no test may use once the connection is closing."""
+        assert not self.closing
+        return 1_000_000
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Nothing: `Sent` waits until all has left."""
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the client has not taken yet."""
@@ -27,10 +40,6 @@ class Connection:
     def is_closing(self) -> bool:
         """Whether it ends already."""
         return self.closing
-
-    def abort(self) -> None:
-        """Cut it."""
-        self.aborted = True
 
 
 class Content:
@@ -66,12 +75,34 @@ class Sent:
         self.chunks.append(chunk)
 
 
+class Cached(Content):
+    """Bytes that are all in the page cache; the socket takes so many, and then is full."""
+
+    def __init__(self, body: bytes, takes: int) -> None:
+        super().__init__(body, at_hand=len(body))
+        self.takes = takes
+        self.sent: list[bytes] = []
+
+    @override
+    def try_send(self, to: int, offset: int, length: int) -> int:
+        if self.takes == 0:
+            raise BlockingIOError
+        count = min(self.takes, length)
+        self.takes -= count
+        self.sent.append(self.body[offset : offset + count])
+        return count
+
+
+def _writer(content: Content, connection: Connection | None, response: "Sent") -> BodyWriter:
+    transport = cast("asyncio.Transport | None", connection)
+    return BodyWriter(cast("web.StreamResponse", response), transport, Patient(content, 60.0))
+
+
 async def _sent(content: Content, start: int, stop: int | None) -> list[bytes]:
     response = Sent()
-    with StallGuard(None, 60.0) as guard:
-        stream = cast("web.StreamResponse", response)
-        await send(stream, guard, Patient(content, 60.0), start, stop)
-        assert guard.written == sum(map(len, response.chunks))
+    writer = _writer(content, None, response)
+    await writer.write(start, stop)
+    assert writer.written == sum(map(len, response.chunks))
     return response.chunks
 
 
@@ -135,90 +166,48 @@ async def test_content_is_waited_for_but_not_for_ever(clock: FakeClock) -> None:
     assert str(outcome) == "no byte came for 30 seconds"
 
 
-def _guard(connection: Connection, seconds: float = 60.0) -> StallGuard:
-    return StallGuard(cast("asyncio.Transport", connection), seconds)
+async def test_a_socket_that_is_full_is_waited_for_by_writing() -> None:
+    """A piece written through the transport waits for a full socket, and nothing is lost."""
+    content, response = Cached(_BODY, takes=2_000_000), Sent()
+    writer = _writer(content, Connection(), response)
+    await writer.write(0, len(_BODY))
+    assert len(content.sent) == 2
+    assert writer.written == len(_BODY)
+    assert response.chunks[0] + b"".join(content.sent + response.chunks[1:]) == _BODY
 
 
-async def _pass(clock: FakeClock, seconds: float) -> None:
-    clock.advance(seconds)
-    await settle()
+async def test_a_socket_that_is_full_again_and_again_costs_no_stack() -> None:
+    """However often a socket is full, the body goes on, and each wait is one written piece."""
+    body = bytes(sys.getrecursionlimit() * 2 * 65_536)
+    content, response = Cached(body, takes=0), Sent()
+    await _writer(content, Connection(), response).write(0, len(body))
+    assert sum(map(len, response.chunks)) == len(body)
 
 
-async def test_a_client_that_takes_nothing_is_cut(clock: FakeClock) -> None:
-    """A client that takes no byte in the time that it has is cut, and not before."""
-    connection = Connection()
-    with _guard(connection) as guard:
-        guard.writes(1000)
-        connection.waiting = 400
-        await _pass(clock, 60.5)
-        assert not connection.aborted  # it took 600 since the beginning
-        await _pass(clock, 59.0)
-        assert not connection.aborted
-        await _pass(clock, 2.0)
-        assert connection.aborted
+async def test_a_connection_lost_while_it_is_waited_for_is_left_alone() -> None:
+    """A lost connection ends the wait with a ConnectionError, and its descriptor is not used."""
+    connection, before = Connection(), open_files()
+
+    class Lost(Sent):
+        @override
+        async def write(self, chunk: bytes) -> None:
+            if self.chunks:
+                connection.closing = True
+                raise ConnectionResetError
+            await super().write(chunk)
+
+    writer = _writer(Cached(_BODY, takes=100), connection, Lost())
+    with pytest.raises(ConnectionResetError):
+        await writer.write(0, len(_BODY))
+    assert not opened_since(before)
 
 
-async def test_a_slow_client_is_not(clock: FakeClock) -> None:
-    """A client that takes a byte now and then is served for as long as that goes on."""
-    connection = Connection()
-    with _guard(connection) as guard:
-        guard.writes(1000)
-        for waiting in range(999, 900, -1):
-            connection.waiting = waiting
-            await _pass(clock, 60.5)
-        assert not connection.aborted
-
-
-async def test_waiting_for_upstream_is_no_stall(clock: FakeClock) -> None:
-    """A client that has taken everything is not cut, however long nothing more comes."""
-    connection = Connection()
-    with _guard(connection) as guard:
-        guard.writes(1000)
-        for _ in range(20):
-            await _pass(clock, 60.5)
-        assert not connection.aborted
-        guard.writes(10)
-        connection.waiting = 10
-        await _pass(clock, 60.5)
-    assert connection.aborted
-
-
-@pytest.mark.parametrize("after", [0.5, 30.0, 59.0])
-async def test_a_client_is_not_cut_just_after_a_silence(clock: FakeClock, after: float) -> None:
-    """Bytes that come after a long silence may be waited for as long as any others."""
-    connection = Connection()
-    with _guard(connection) as guard:
-        guard.writes(1000)
-        await _pass(clock, 60.5)  # it took all of them
-        await _pass(clock, 60.0 - after)
-        guard.writes(500)
-        connection.waiting = 500
-        await _pass(clock, after + 0.5)
-        assert not connection.aborted  # it has had them only for so long
-        await _pass(clock, 60.5)
-        assert connection.aborted
-
-
-async def test_a_response_that_has_ended_is_left_alone(clock: FakeClock) -> None:
-    """After the response nothing is looked at any more, nor is a connection that ends."""
-    connection = Connection()
-    with _guard(connection) as guard:
-        guard.writes(1000)
-        connection.waiting = 1000
-    await _pass(clock, 1000.0)
-    assert not connection.aborted
-    closing = Connection()
-    closing.closing = True
-    with _guard(closing) as guard:
-        guard.writes(1000)
-        closing.waiting = 1000
-        await _pass(clock, 60.5)
-        await _pass(clock, 60.5)
-    assert not closing.aborted
-
-
-async def test_without_a_connection_there_is_nothing_to_guard() -> None:
-    """A request whose connection is gone already has no timer."""
-    with StallGuard(None, 60.0) as guard:
-        guard.writes(5)
-    assert guard.written == 5
+async def test_nothing_is_sent_past_what_was_written_before() -> None:
+    """While the transport still has bytes, or is closing, all goes through its buffer."""
+    for waiting, closing in ((1, False), (0, True)):
+        connection = Connection()
+        connection.waiting, connection.closing = waiting, closing
+        content, response = Cached(_BODY, takes=len(_BODY)), Sent()
+        await _writer(content, connection, response).write(0, len(_BODY))
+        assert not content.sent
+        assert b"".join(response.chunks) == _BODY
