@@ -129,10 +129,11 @@ async def pulling(
     Raises:
         StartError: a directory or a certificate cannot be used.
     """
-    accesses = recorded_accesses(stack, settings, clock)
+    reports = Observers([*observers, EventLog()])
+    accesses = recorded_accesses(stack, settings, clock, reports)
     log = counting_traffic(stack, settings, clock)
     board = UpstreamBoard(tuple(settings.upstreams), clock)
-    observer = Observers([*observers, EventLog(), *accesses, log, board])
+    observer = Observers([reports, *accesses, log, board])
     core = await make_core(stack, settings, observer, clock)
     traffic = await keep_traffic(stack, log, core)
     api = Api(
@@ -152,7 +153,7 @@ async def pulling(
         PullServer(api, **how.options()), shutdown_timeout=how.shutdown_timeout
     )
     if how.tls is not None and settings.server.tls is not None:
-        renew_certificates(stack, how.tls, settings.server.tls)
+        renew_certificates(stack, how.tls, settings.server.tls, observer)
     here = pulling_here(core, board, traffic)
     return Pulls(await listen(stack, runner, how), core, api, here, traffic)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 
 class Hangups:
@@ -32,3 +32,17 @@ class Hangups:
             self._has_come = True
 
         signal.signal(signal.SIGHUP, note)
+
+
+@contextmanager
+def hangups_blocked() -> Iterator[None]:
+    """Block SIGHUP within the context.
+
+    A process that is started there inherits this, and so never receives the signal. One that
+    comes to this process meanwhile takes effect afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

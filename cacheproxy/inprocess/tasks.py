@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
+
+from typing_extensions import deprecated
 
 from cacheproxy.domain.events import TaskFailed
 
@@ -45,8 +47,18 @@ class Tasks:
         self._sleep = sleep
         self._running: set[asyncio.Task[Any]] = set()
 
+    @overload
+    @deprecated("A coroutine that never returns is a service: use keep_running.")
+    def start(self, work: Coroutine[Any, Any, NoReturn], name: str) -> asyncio.Task[NoReturn]: ...
+
+    @overload
+    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]: ...
+
     def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run `work` to its end, whoever waits for it or does not."""
+        return self._start(work, name)
+
+    def _start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -62,7 +74,7 @@ class Tasks:
             service: makes the coroutine; is called for each start.
             name: labels logs and metrics, so it must be one of a fixed set.
         """
-        return self.start(self._keep_running(service, name), name)
+        return self._start(self._keep_running(service, name), name)
 
     async def _keep_running(self, service: Service, name: str) -> NoReturn:
         pause, loop = 0.0, asyncio.get_running_loop()

@@ -39,7 +39,7 @@ async def watched(
     """A connection and its watcher."""
     events, tasks = Events(), Tasks()
     connection = RedisConnection(parse_redis_url(url), events, SystemClock(), seconds, login)
-    tasks.start(connection.watch(), "watch")
+    tasks.keep_running(connection.watch, "watch")
     try:
         yield Watched(connection, events, tasks)
     finally:

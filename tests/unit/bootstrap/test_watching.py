@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ async def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     _mounted(tmp_path, "one", "first")
     (tmp_path / "config").symlink_to("..data/config")
     made, tasks = Watch(tmp_path / "config"), Tasks()
-    tasks.start(made.watched.watch(made.act), "watch")
+    tasks.keep_running(partial(made.watched.watch, made.act), "watch")
     yield made
     await tasks.close()
 

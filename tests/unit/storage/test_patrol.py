@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class Scene:
 
     def start(self, every: float = DAY, rate: int = RATE) -> None:
         """Go on patrol."""
-        self._tasks.start(self.store.patrol.run(every, rate), "patrol")
+        self._tasks.keep_running(partial(self.store.patrol.run, every, rate), "patrol")
 
     async def stop(self) -> None:
         """End it, as a shutdown does."""
