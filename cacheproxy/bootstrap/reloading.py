@@ -1,5 +1,6 @@
 """Taking over a changed configuration while the process serves: when it changes, and at SIGHUP."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Reloading:
 
     def begin(self, stack: AsyncExitStack) -> None:
         """Reload at each SIGHUP, and when the file has changed, until the stack is left."""
-        self._source.hangups.heed(stack, self.reload)
+        self._source.hangups.heed(asyncio.get_running_loop(), stack, self.reload)
         tasks = Tasks(self._observer.observe)
         stack.push_async_callback(tasks.close)
         tasks.keep_running(partial(self._watched.watch, self.reload), "configuration file")

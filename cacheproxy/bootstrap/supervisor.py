@@ -22,7 +22,7 @@ from cacheproxy.bootstrap.serving import listen_for_operators, page_of
 from cacheproxy.bootstrap.signals import stop_on_signals
 from cacheproxy.bootstrap.worker_process import WorkerDied, WorkerProcess
 from cacheproxy.domain.errors import StartError
-from cacheproxy.domain.events import TaskFailed
+from cacheproxy.domain.events import TaskFailed, Unexpected
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ops.admin import Readiness
@@ -103,7 +103,7 @@ async def _drain(workers: list[WorkerProcess]) -> None:
     """Stop all workers, whatever becomes of one of them."""
     outcomes = await asyncio.gather(*(worker.stop() for worker in workers), return_exceptions=True)
     for error in filter(None, outcomes):
-        structlog.get_logger("cacheproxy").error("a worker was not stopped", exc_info=error)
+        EventLog().observe(Unexpected(error))
 
 
 def _log_failure(failure: TaskFailed) -> None:
@@ -114,5 +114,5 @@ def _log_failure(failure: TaskFailed) -> None:
             log.warning("a worker died and is replaced", after=after, pause=failure.pause)
         case StartError() as error:
             log.error("a worker did not start", error=str(error), pause=failure.pause)
-        case error:
-            log.error("a worker is not watched", exc_info=error, pause=failure.pause)
+        case _:
+            EventLog().observe(failure)

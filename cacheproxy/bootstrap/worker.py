@@ -12,14 +12,13 @@ import socket
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
-import structlog
-
 from cacheproxy.bootstrap.listening import bind
-from cacheproxy.bootstrap.operating import answer_supervisor
 from cacheproxy.bootstrap.orders import SERVES, Orders, read_orders, write_report
-from cacheproxy.bootstrap.serving import Pulls, pulling
+from cacheproxy.bootstrap.pulls import Pulls, pulling
 from cacheproxy.bootstrap.signals import stop_when_told
+from cacheproxy.bootstrap.worker_api import answer_supervisor
 from cacheproxy.domain.errors import StartError
+from cacheproxy.domain.events import Unexpected
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ops import logging
@@ -81,5 +80,5 @@ def _apply(pulls: Pulls, settings: Settings) -> None:
     """Serve by other settings; an error must not keep the worker from later orders."""
     try:
         pulls.apply(settings)
-    except Exception:  # noqa: BLE001  # see above; it is logged
-        structlog.get_logger("cacheproxy").exception("settings not taken over by a worker")
+    except Exception as error:  # noqa: BLE001  # see above
+        pulls.core.observer.observe(Unexpected(error))
