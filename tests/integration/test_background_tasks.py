@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from cacheproxy.bootstrap.core import Upkeep
+from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.bootstrap.warming import Schedule
 from cacheproxy.domain.events import TaskFailed
 from cacheproxy.ops.access_log import AccessLog

@@ -52,7 +52,7 @@ async def get(client: Client) -> object:
     return await client.get("cacheproxy:x")
 
 
-async def soon(work: Any, within: float = 10.0) -> Any:
+async def soon(work: Any, within: float = 60.0) -> Any:
     """What `work` returns once it does not fail any more."""
     async with asyncio.timeout(within):
         while True:

@@ -87,7 +87,7 @@ class CountedLink:
         """Bytes of manifests that came down the link."""
         return sum(c.body_bytes for c in self.crossings if c.is_manifest)
 
-    def wait_for_blob_bytes(self, size: int, deadline: float = 20.0) -> None:
+    def wait_for_blob_bytes(self, size: int, deadline: float = 60.0) -> None:
         """Waits until so many bytes of blobs have crossed.
 
         Raises:

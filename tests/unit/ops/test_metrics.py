@@ -248,7 +248,7 @@ def test_all_observers_are_told_in_order() -> None:
 def _promtool(page: bytes) -> subprocess.CompletedProcess[bytes]:
     promtool = require("promtool", "prometheus")
     return subprocess.run(
-        [promtool, "check", "metrics"], input=page, capture_output=True, timeout=30, check=False
+        [promtool, "check", "metrics"], input=page, capture_output=True, timeout=100, check=False
     )
 
 
