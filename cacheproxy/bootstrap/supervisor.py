@@ -43,7 +43,9 @@ async def supervise(settings: Settings, source: Source, manager: ServiceManager)
     stop = asyncio.Event()
     stop_on_signals(stop)
     async with AsyncExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="cacheproxy-"))
+        directory = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="cacheproxy-", ignore_cleanup_errors=True)
+        )
         # Where prometheus_client looks, in the workers, when it is imported there.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         # Sharing is for our own workers: a port of somebody else's is an error all the same.
