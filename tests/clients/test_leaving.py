@@ -101,6 +101,7 @@ def test_it_leaves_without_its_supervisor() -> None:
         assert scene.names() == set()
 
 
+@pytest.mark.alone
 def test_it_ends_as_soon_where_redis_says_nothing() -> None:
     """A Redis that stands still changes neither its exit code nor when it comes."""
     with staged() as scene:

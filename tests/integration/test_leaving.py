@@ -110,6 +110,7 @@ def _members(redis: RedisServer) -> set[str]:
         return {name.decode() for name in client.zrange(KEYS.members, 0, -1)}
 
 
+@pytest.mark.alone
 async def test_it_is_asked_for_nothing_more(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
@@ -172,6 +173,7 @@ async def test_what_it_has_is_had_elsewhere(
         assert len(has.events.of(PeerServed)) == 1
 
 
+@pytest.mark.alone
 async def test_its_leases_are_given_back(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
@@ -207,6 +209,7 @@ async def test_what_was_counted_stays(
         assert _keys(redis, "*:traffic:*") == told
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["dead", "silent", "silent for long"])
 async def test_without_redis_it_ends_as_soon(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer, how: str
@@ -224,6 +227,7 @@ async def test_without_redis_it_ends_as_soon(
         assert await leaving.end() < PROMPT
 
 
+@pytest.mark.alone
 async def test_it_may_be_cancelled(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
