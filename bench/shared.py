@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +58,7 @@ _LAYER = 1024
 _IDLE = 20.0  # seconds
 _SETTLE = 2.0  # what is told behind a pull is told by then
 _TOLD = 20.0
-_START = 20.0
+_START = 90.0
 _NOTABLE = 0.1  # calls; of the rest, nobody wants a row
 _FIRST = 20
 _WIDTH = 20
@@ -263,7 +264,7 @@ async def _crowd(watch: Watch, url: str) -> dict[str, Seen]:
             for number in range(_CROWD)
         ]
         for one in crowd:
-            tasks.start(one.run(_nothing, Observers([])), "replica")
+            tasks.keep_running(partial(one.run, _nothing, Observers([])), "replica")
         await asyncio.sleep(_SETTLE)
         idle = await asyncio.to_thread(watch.idle, _IDLE)
         for one in crowd:

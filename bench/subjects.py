@@ -12,7 +12,7 @@ from tests.support.parts.proxy import proxy
 from tests.support.parts.scratch import scratch
 from tests.support.parts.swarm import Address
 
-_START = 20.0  # seconds
+_START = 90.0  # seconds
 
 _DISTRIBUTION = """\
 version: 0.1

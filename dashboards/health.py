@@ -171,6 +171,18 @@ REPLICAS = (
         "short",
     ),
     Panel(
+        "Failures of background tasks",
+        "Each failed task starts again; the work of one that keeps failing is not done.",
+        [
+            Query(
+                "sum by (task) "
+                f"(increase(cacheproxy_background_task_failures_total{{{INSTANCE}}}[1h]))",
+                "{{task}}",
+            )
+        ],
+        "short",
+    ),
+    Panel(
         "What runs",
         "Versions, and whether the last change of the configuration was taken over (1).",
         [

@@ -1,7 +1,4 @@
-"""The one place that wires adapters to the core, and runs what comes of it."""
+"""The one place that wires adapters to the core, and runs what comes of it.
 
-from cacheproxy.bootstrap.notifying import ServiceManager
-from cacheproxy.bootstrap.reloading import Source
-from cacheproxy.bootstrap.running import serve
-
-__all__ = ["ServiceManager", "Source", "serve"]
+`running` serves. This module imports nothing, so that a worker imports only what serves pulls.
+"""

@@ -12,15 +12,24 @@ from cacheproxy.settings.model import Settings
 from cacheproxy.storage.layout import Layout
 
 
-def recorded_accesses(stack: AsyncExitStack, settings: Settings, clock: Clock) -> list[Observer]:
-    """What records accesses, if they are to be; leaving the stack writes the last of them."""
+def recorded_accesses(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, observer: Observer
+) -> list[Observer]:
+    """Return what records accesses, if anything; leaving the stack writes the last of them.
+
+    Args:
+        stack: of the process.
+        settings: say whether to record, and where.
+        clock: of the process.
+        observer: receives failures of the recording task.
+    """
     cache = settings.cache
     if not cache.access_log:
         return []
     log = AccessLog(SegmentWriter(Layout(cache.directory).accesses, cache.access_log).append, clock)
     stack.callback(log.close)
-    tasks = Tasks()
-    tasks.start(log.run(), "access log")
+    tasks = Tasks(observer.observe, clock.sleep)
+    tasks.keep_running(log.run, "access log")
     stack.push_async_callback(tasks.close)
     return [log]
 

@@ -2,6 +2,7 @@
 
 import ssl
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -9,13 +10,21 @@ from cacheproxy.bootstrap.listening import load_certificates
 from cacheproxy.bootstrap.watching import Watched
 from cacheproxy.domain.errors import StartError
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.ports import Observer
 from cacheproxy.settings.model import TlsSettings
 
 
 def renew_certificates(
-    stack: AsyncExitStack, context: ssl.SSLContext, settings: TlsSettings
+    stack: AsyncExitStack, context: ssl.SSLContext, settings: TlsSettings, observer: Observer
 ) -> None:
-    """Read them again whenever their files change, until the stack is left."""
+    """Read them again whenever their files change, until the stack is left.
+
+    Args:
+        stack: of the process.
+        context: takes the certificates.
+        settings: name the files.
+        observer: receives failures of the watching task.
+    """
     log = structlog.get_logger("cacheproxy")
     files = [settings.certificate, settings.key, settings.client_ca]
     watched = Watched([file for file in files if file is not None])
@@ -28,6 +37,6 @@ def renew_certificates(
         else:
             log.info("certificates renewed", certificate=str(settings.certificate))
 
-    tasks = Tasks()
+    tasks = Tasks(observer.observe)
     stack.push_async_callback(tasks.close)
-    tasks.start(watched.watch(renew), "certificates")
+    tasks.keep_running(partial(watched.watch, renew), "certificates")

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from aiohttp import web
 
@@ -88,9 +89,11 @@ class Cluster:
         copies = self.settings.copies
         if copies is not None:
             store.accounts.is_spare = lambda digest: self.index.copies(digest) >= copies
-        tasks.start(self.index.run(store.accounts.known, around.observer), "cluster")
+        tasks.keep_running(
+            partial(self.index.run, store.accounts.known, around.observer), "cluster"
+        )
         notes = Notes(self.redis, self.redis.keys.namespace, around.clock)
-        tasks.start(notes.run(notables), "notes")
+        tasks.keep_running(partial(notes.run, notables), "notes")
 
 
 def make_cluster(stack: AsyncExitStack, settings: Settings, around: Surroundings) -> Cluster | None:
@@ -105,7 +108,7 @@ def make_cluster(stack: AsyncExitStack, settings: Settings, around: Surroundings
     if cluster is None or redis is None:
         return None
     stack.push_async_callback(redis.close)
-    around.tasks.start(redis.watch(), "redis of the cluster")
+    around.tasks.keep_running(redis.watch, "redis of the cluster")
     secret = cluster.secret.reveal().encode()
     index = Index(redis, redis.keys.namespace, str(cluster.advertise), around.tasks, around.clock)
     patience = Patience(cluster.connect_timeout)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from cacheproxy.bootstrap.budget import make_budget
 from cacheproxy.bootstrap.clustering import Cluster, make_cluster
@@ -77,7 +78,7 @@ async def make_core(
     for entry in make_room_to_start(layout, budget, clock.now(), layout.spare_bytes):
         age = clock.now() - entry.since
         observer.observe(Evicted(entry.registry, entry.digest, entry.size, "space", age))
-    tasks = Tasks()
+    tasks = Tasks(observer.observe, clock.sleep)
     around = Surroundings(observer, clock, tasks)
     cluster = make_cluster(stack, settings, around)
     if cluster is not None:
@@ -110,7 +111,7 @@ async def make_core(
     warmer = Warmer(pull_through, make_routes(settings), observer, clock, tasks)
     schedule = Schedule(warmer, layout.warm, clock, observer)
     schedule.go_by(settings.warm)
-    tasks.start(schedule.run(), "warm by schedule")
+    tasks.keep_running(schedule.run, "warm by schedule")
 
     def apply(changed: Settings) -> None:
         store.accounts.budget = make_budget(changed, layout)
@@ -130,11 +131,11 @@ def _upkeep(
 ) -> Upkeep:
     cache, clock, tasks = settings.cache, around.clock, around.tasks
     upkeep = Upkeep(store, clock, around.observer, cache.keep_partial)
-    tasks.start(upkeep.run(), "upkeep")
+    tasks.keep_running(upkeep.run, "upkeep")
     if cache.scrub_every is not None:
-        tasks.start(upkeep.scrub(cache.scrub_every, cache.scrub_rate), "scrub")
+        tasks.keep_running(partial(upkeep.scrub, cache.scrub_every, cache.scrub_rate), "scrub")
     records = None
     if settings.metadata.url != "memory:":
         records = Forgetting(layout.metadata, layout.holds, clock).run
-    tasks.start(upkeep.forget(records), "forget")
+    tasks.keep_running(partial(upkeep.forget, records), "forget")
     return upkeep

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.inprocess.tasks import Tasks
@@ -93,7 +94,7 @@ def _shared(connection: RedisConnection, layout: Layout, around: Surroundings) -
     hot = HotMetadata(shared, around.observer, tasks=around.tasks)
     hearing = Hearing(connection, hot, shared.pending, own, layout.metadata)
     connection.on_found.append(shared.found)
-    around.tasks.start(connection.watch(), "redis")
-    around.tasks.start(shared.deliver(hearing.catch_up), "deliver")
-    around.tasks.start(listen(connection, hearing), "listen")
+    around.tasks.keep_running(connection.watch, "redis")
+    around.tasks.keep_running(partial(shared.deliver, hearing.catch_up), "deliver")
+    around.tasks.keep_running(partial(listen, connection, hearing), "listen")
     return hot

@@ -37,7 +37,8 @@ async def _serve_alone(settings: Settings, source: Source, manager: ServiceManag
     stop = asyncio.Event()
     stop_on_signals(stop)
     async with serving(settings) as served, AsyncExitStack() as stack:
-        Reloading(settings, source, served.apply, served.reloads).begin(stack)
+        observer = served.core.around.observer
+        Reloading(settings, source, served.apply, served.reloads, observer).begin(stack)
         log.info(
             "serving",
             pull=f"{served.pull[0]}:{served.pull[1]}",

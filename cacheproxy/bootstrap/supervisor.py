@@ -5,19 +5,13 @@ the admin port, where the workers' metrics are added up.
 """
 
 import asyncio
-import contextlib
-import multiprocessing
 import os
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import NoReturn
 
 import structlog
-from prometheus_client import multiprocess
 
 from cacheproxy.bootstrap.listening import bind
 from cacheproxy.bootstrap.notifying import ServiceManager
@@ -26,22 +20,17 @@ from cacheproxy.bootstrap.page_numbers import PageNumbers
 from cacheproxy.bootstrap.reloading import Reloading, Source
 from cacheproxy.bootstrap.serving import listen_for_operators, page_of
 from cacheproxy.bootstrap.signals import stop_on_signals
-from cacheproxy.bootstrap.worker import LEAVE, SERVES, work
+from cacheproxy.bootstrap.worker_process import WorkerDied, WorkerProcess
 from cacheproxy.domain.errors import StartError
+from cacheproxy.domain.events import TaskFailed, Unexpected
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ops.admin import Readiness
 from cacheproxy.ops.api.workers import Workers
+from cacheproxy.ops.logging import EventLog
 from cacheproxy.ops.metrics import Page
 from cacheproxy.settings.addresses import Address
 from cacheproxy.settings.model import Settings
-
-_SPAWN = multiprocessing.get_context("spawn")
-# A worker that dies at once must not be restarted in a loop that eats a core.
-_LONGEST_PAUSE = 10.0
-_HEALTHY_SECONDS = 60.0
-# Beyond the drain: for closing files and connections.
-_GRACE = 5.0
 
 
 async def supervise(settings: Settings, source: Source, manager: ServiceManager) -> None:
@@ -54,7 +43,9 @@ async def supervise(settings: Settings, source: Source, manager: ServiceManager)
     stop = asyncio.Event()
     stop_on_signals(stop)
     async with AsyncExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="cacheproxy-"))
+        directory = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="cacheproxy-", ignore_cleanup_errors=True)
+        )
         # Where prometheus_client looks, in the workers, when it is imported there.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         # Sharing is for our own workers: a port of somebody else's is an error all the same.
@@ -72,14 +63,14 @@ async def supervise(settings: Settings, source: Source, manager: ServiceManager)
         page = Page.of_workers(directory, *numbers.sources)
         operating = make_operating(settings, page, readiness, asking, SystemClock(), port)
         admin = await listen_for_operators(stack, operating.app, admin_socket)
-        workers = [_Worker(shared, at) for at in sockets]
+        workers = [WorkerProcess(shared, at) for at in sockets]
         stack.push_async_callback(_drain, workers)
         # Ended before the drain: nobody replaces what is being stopped.
-        tasks = Tasks()
+        tasks = Tasks(_log_failure)
         stack.push_async_callback(tasks.close)
-        await asyncio.gather(*(worker.start() for worker in workers))
+        await asyncio.gather(*(tasks.start(worker.start(), "start") for worker in workers))
         for worker in workers:
-            tasks.start(worker.keep_up(), "worker")
+            tasks.keep_running(worker.keep_alive, "worker")
         readiness.begin()
 
         def apply(changed: Settings) -> None:
@@ -88,7 +79,7 @@ async def supervise(settings: Settings, source: Source, manager: ServiceManager)
             for worker in workers:
                 worker.apply(changed)
 
-        Reloading(shared, source, apply, numbers.reloads).begin(stack)
+        Reloading(shared, source, apply, numbers.reloads, EventLog()).begin(stack)
         log.info(
             "serving",
             pull=f"{host}:{port}",
@@ -110,103 +101,20 @@ async def supervise(settings: Settings, source: Source, manager: ServiceManager)
     log.info("stopped")
 
 
-async def _drain(workers: list["_Worker"]) -> None:
-    await asyncio.gather(*(worker.stop() for worker in workers))
+async def _drain(workers: list[WorkerProcess]) -> None:
+    """Stop all workers, whatever becomes of one of them."""
+    outcomes = await asyncio.gather(*(worker.stop() for worker in workers), return_exceptions=True)
+    for error in filter(None, outcomes):
+        EventLog().observe(Unexpected(error))
 
 
-class _Worker:
-    """One worker, and its successors."""
-
-    def __init__(self, settings: Settings, answers_at: Path) -> None:
-        self._settings = settings
-        self._answers_at = answers_at
-        self._process: SpawnProcess | None = None
-        self._pipe: Connection | None = None
-        self._is_leaving = False
-        self._log = structlog.get_logger("cacheproxy")
-
-    async def start(self) -> None:
-        """Start it, and wait until it serves.
-
-        Raises:
-            StartError: it cannot.
-        """
-        ours, theirs = _SPAWN.Pipe()
-        # Held until the next one: its end tells the worker that the supervisor is gone.
-        self._pipe = ours
-        arguments = (self._settings, theirs, self._answers_at)
-        self._process = _SPAWN.Process(target=work, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
-        await _readable(ours.fileno())
-        try:
-            said = ours.recv()
-        except EOFError:
-            said = "a worker died before it served; its output says why"
-        if said != SERVES:
-            raise StartError(said)
-        if self._is_leaving:
-            self._tell(LEAVE)
-
-    def apply(self, settings: Settings) -> None:
-        """Have it, and its successors, go by other settings."""
-        self._settings = settings
-        self._tell(settings)
-
-    def leave(self) -> None:
-        """Have it, and its successors, leave the other replicas: no worker stays."""
-        self._is_leaving = True
-        self._tell(LEAVE)
-
-    def _tell(self, what: Settings | str) -> None:
-        if self._pipe is not None:
-            with contextlib.suppress(OSError):  # it has died: its successor is told
-                self._pipe.send(what)
-
-    async def keep_up(self) -> NoReturn:
-        """Replace it whenever it dies. For ever, but for cancellation."""
-        pause, loop = 0.0, asyncio.get_running_loop()
-        while True:
-            begun = loop.time()
-            await self._ended()
-            lived = loop.time() - begun
-            pause = 0.1 if lived > _HEALTHY_SECONDS else min(pause * 2 + 0.1, _LONGEST_PAUSE)
-            self._log.warning("a worker died and is replaced", after=round(lived, 1), pause=pause)
-            await asyncio.sleep(pause)
-            try:
-                await self.start()
-            except StartError as error:
-                self._log.error("a worker did not start", error=str(error))
-
-    async def stop(self) -> None:
-        """Have it drain; end it when it takes longer than it may."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            async with asyncio.timeout(self._settings.server.drain_timeout + _GRACE):
-                await self._ended()
-        except TimeoutError:
-            self._log.warning("a worker did not drain in time", pid=self._process.pid)
-            self._process.kill()
-            await self._ended()
-        self._process.close()
-
-    async def _ended(self) -> None:
-        """Wait until the process has ended, and clear up after it."""
-        process = self._process
-        if process is not None:
-            await _readable(process.sentinel)
-            process.join()
-            multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]  # not annotated
-
-
-async def _readable(descriptor: int) -> None:
-    """Wait until a descriptor is readable."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(descriptor)
+def _log_failure(failure: TaskFailed) -> None:
+    log = structlog.get_logger("cacheproxy")
+    match failure.error:
+        case WorkerDied(seconds=seconds):
+            after = round(seconds, 1)
+            log.warning("a worker died and is replaced", after=after, pause=failure.pause)
+        case StartError() as error:
+            log.error("a worker did not start", error=str(error), pause=failure.pause)
+        case _:
+            EventLog().observe(failure)

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from cacheproxy.bootstrap.core import Core
 from cacheproxy.cluster.traffic import SharedTraffic
@@ -75,10 +76,10 @@ def counting_traffic(stack: AsyncExitStack, settings: Settings, clock: Clock) ->
 
 async def keep_traffic(stack: AsyncExitStack, log: TrafficLog, core: Core) -> CountedTraffic:
     """Have it written down, and told to the others, until the stack is left."""
-    tasks = Tasks()
+    tasks = Tasks(core.around.observer.observe, core.around.clock.sleep)
     shared = None
     if core.cluster is not None:
         shared = SharedTraffic(core.cluster.redis, core.cluster.redis.keys.namespace)
-    tasks.start(log.run(None if shared is None else shared.tell), "traffic")
+    tasks.keep_running(partial(log.run, None if shared is None else shared.tell), "traffic")
     stack.push_async_callback(tasks.close)
     return CountedTraffic(log, shared, core.around.clock)

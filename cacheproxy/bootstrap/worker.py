@@ -1,76 +1,84 @@
 """One of several processes that share the port and the volume.
 
-A worker says to its supervisor, through a pipe, that it serves, or why it cannot; the
-supervisor says through it when settings have changed, or that all of them are about to end, and
-asks at a socket what goes on. A worker drains when the pipe ends, so that none outlives its
-supervisor.
+A worker reports to its supervisor, over a socket, that it serves, or why it cannot. Over the same
+socket it gets orders: settings to serve by, and that the replica ends. It drains when that
+connection ends, so that none outlives its supervisor. At another socket it answers questions of
+the supervisor about what it does.
 """
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
-from multiprocessing.connection import Connection
+import socket
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 from cacheproxy.bootstrap.listening import bind
-from cacheproxy.bootstrap.operating import answer_supervisor
-from cacheproxy.bootstrap.serving import pulling
+from cacheproxy.bootstrap.orders import SERVES, Orders, read_orders, write_report
+from cacheproxy.bootstrap.pulls import Pulls, pulling
 from cacheproxy.bootstrap.signals import stop_when_told
+from cacheproxy.bootstrap.worker_api import answer_supervisor
 from cacheproxy.domain.errors import StartError
+from cacheproxy.domain.events import Unexpected
 from cacheproxy.inprocess.clock import SystemClock
+from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ops import logging
 from cacheproxy.ops.metrics import Metrics
 from cacheproxy.settings.model import Settings
 
-SERVES = ""
-"""What a worker says when it serves; anything else is why it cannot."""
 
-LEAVE = "leave"
-"""What it is told when no other worker stays: the replica ends, and not this process alone."""
-
-
-def work(settings: Settings, supervisor: Connection, answers_at: Path) -> None:
+def work(supervisor: socket.socket, answers_at: Path) -> None:
     """Serve pulls until a signal, or until the supervisor is gone. Runs in its own process."""
-    logging.to_stdout(settings.logging.level, settings.logging.format, worker=os.getpid())
-    try:
-        asyncio.run(_work(settings, supervisor, answers_at))
-    except StartError as error:
-        supervisor.send(str(error))
+    asyncio.run(_work(supervisor, answers_at))
 
 
-async def _work(settings: Settings, supervisor: Connection, answers_at: Path) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+async def _work(supervisor: socket.socket, answers_at: Path) -> None:
+    stop = asyncio.Event()
     stop_when_told(stop)
-    async with AsyncExitStack() as stack:
-        # Left last: while it drains it may hear that all others do.
-        stack.callback(loop.remove_reader, supervisor.fileno())
-        on = stack.enter_context(bind(settings.server.listen, shared=True))
-        metrics = Metrics(tuple(settings.upstreams))
-        pulls = await pulling(stack, settings, on, [metrics], SystemClock())
-        await answer_supervisor(stack, pulls.here, pulls.traffic, answers_at)
-        supervisor.send(SERVES)
-
-        def hear() -> None:
-            match _said(supervisor):
-                case Settings() as changed if not stop.is_set():
-                    pulls.apply(changed)
-                case None:
-                    loop.remove_reader(supervisor.fileno())
-                    pulls.core.leave()
-                    stop.set()
-                case said if said == LEAVE:
-                    pulls.core.leave()
-                case _:
-                    pass
-
-        loop.add_reader(supervisor.fileno(), hear)
-        await stop.wait()
+    reader, writer = await asyncio.open_connection(sock=supervisor)
+    with closing(writer):
+        orders = await read_orders(reader)
+        if orders is None:
+            return
+        logs = orders.settings.logging
+        logging.to_stdout(logs.level, logs.format, worker=os.getpid())
+        try:
+            async with AsyncExitStack() as stack:
+                # Ended last: while this worker drains it may learn that the replica ends.
+                tasks = Tasks()
+                stack.push_async_callback(tasks.close)
+                pulls = await _begin(stack, orders.settings, answers_at)
+                tasks.start(_obey(reader, orders, pulls, stop), "orders")
+                write_report(writer, SERVES)
+                await stop.wait()
+        except StartError as error:
+            write_report(writer, str(error))
 
 
-def _said(supervisor: Connection) -> Settings | str | None:
-    """What the supervisor says; None where it is gone."""
+async def _begin(stack: AsyncExitStack, settings: Settings, answers_at: Path) -> Pulls:
+    on = stack.enter_context(bind(settings.server.listen, shared=True))
+    metrics = Metrics(tuple(settings.upstreams))
+    pulls = await pulling(stack, settings, on, [metrics], SystemClock())
+    await answer_supervisor(stack, pulls.here, pulls.traffic, answers_at)
+    return pulls
+
+
+async def _obey(
+    reader: asyncio.StreamReader, orders: Orders, pulls: Pulls, stop: asyncio.Event
+) -> None:
+    """Follow orders until the supervisor is gone; then leave the other replicas, and stop."""
+    while (newer := await read_orders(reader)) is not None:
+        if newer.is_leaving:
+            pulls.core.leave()
+        if newer.settings != orders.settings and not stop.is_set():
+            _apply(pulls, newer.settings)
+        orders = newer
+    pulls.core.leave()
+    stop.set()
+
+
+def _apply(pulls: Pulls, settings: Settings) -> None:
+    """Serve by other settings; an error must not keep the worker from later orders."""
     try:
-        said: Settings | str = supervisor.recv()
-    except (EOFError, OSError):
-        return None
-    return said
+        pulls.apply(settings)
+    except Exception as error:  # noqa: BLE001  # see above
+        pulls.core.observer.observe(Unexpected(error))

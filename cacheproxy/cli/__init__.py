@@ -1,21 +1,31 @@
-"""The command line: one module for each command, put together here."""
+"""The command line: one module for each command, imported when it is called."""
 
 import click
 
 from cacheproxy import __version__
-from cacheproxy.cli.check import check
-from cacheproxy.cli.client_config import client_config
-from cacheproxy.cli.doctor import doctor
-from cacheproxy.cli.explain import explain
-from cacheproxy.cli.plan import plan
-from cacheproxy.cli.purge import purge
-from cacheproxy.cli.scrub import scrub
-from cacheproxy.cli.serve import serve
-from cacheproxy.cli.stats import stats
-from cacheproxy.cli.warm import warm
+from cacheproxy.cli.lazy_group import LazyGroup
+
+# The first sentence of each command's help.
+_SUMMARIES = {
+    "check": "Check the configuration; print it with all defaults filled in and secrets hidden.",
+    "client-config": "Print the files by which a client pulls through this proxy, or write them.",
+    "doctor": "Check what a server needs, and say what to do about each thing that is wrong.",
+    "explain": "Say what is cached of an image or blob, since when, and what would go before it.",
+    "plan": "Say what a larger or a smaller cache would have had to fetch, with each policy.",
+    "purge": "Remove what is cached of these, pinned or not; upstream is not touched.",
+    "scrub": "Read every stored blob again, and take out what is not what its digest says.",
+    "serve": "Serve pulls until SIGTERM or SIGINT.",
+    "stats": "Say what a running server has saved, and how it does.",
+    "warm": "Have a running server fetch images, so that nodes find them in its cache.",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    package=__name__,
+    summaries=_SUMMARIES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="cacheproxy", message="%(prog)s %(version)s")
 def commands() -> None:
     """A pull-through caching proxy for container registries.
@@ -48,18 +58,6 @@ def commands() -> None:
       1  failed at run time (the port is in use, the directory is read-only, ...)
       2  the command line or the configuration is wrong
     """  # noqa: D301 - click looks for the control character
-
-
-commands.add_command(check)
-commands.add_command(client_config)
-commands.add_command(doctor)
-commands.add_command(explain)
-commands.add_command(plan)
-commands.add_command(purge)
-commands.add_command(scrub)
-commands.add_command(serve)
-commands.add_command(stats)
-commands.add_command(warm)
 
 
 def main() -> None:

@@ -2,18 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cacheproxy.settings import CONFIG_VARIABLE, DEFAULT_FILE, Settings, find_file, load
+if TYPE_CHECKING:
+    from cacheproxy.settings import Settings
 
 config_option = click.option(
     "--config",
     "named",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help=f"YAML or JSON; otherwise ${CONFIG_VARIABLE}, then {DEFAULT_FILE}, then the defaults.",
+    help="YAML or JSON; otherwise $CACHEPROXY_CONFIG, then config/cacheproxy.yaml, then the "
+    "defaults.",
 )
 
 
@@ -33,12 +35,15 @@ class ConfigurationFailure(RunFailure):
     exit_code = 2
 
 
-def load_settings(named: Path | None) -> Settings:
+def load_settings(named: Path | None) -> "Settings":
     """Load the settings for a command; `named` is what `--config` says.
 
     Raises:
         SettingsError: the configuration cannot be used.
     """
+    # Slow to import, which `--help` need not wait for.
+    from cacheproxy.settings import DEFAULT_FILE, find_file, load  # noqa: PLC0415
+
     file = find_file(named, os.environ)
     if file is None:
         message = f"cacheproxy: there is no {DEFAULT_FILE} here; using the built-in defaults"

@@ -11,9 +11,7 @@ from cacheproxy.cli.configuration import (
     config_option,
     load_settings,
 )
-from cacheproxy.domain.errors import StartError
 from cacheproxy.inprocess.hangups import Hangups
-from cacheproxy.settings import SettingsError, find_file
 
 
 @click.command()
@@ -42,17 +40,19 @@ def serve(named: Path | None) -> None:
       2  the command line or the configuration is wrong
     """  # noqa: D301 - click looks for the control character
     hangups = Hangups()
-    try:
-        settings = load_settings(named)
-    except SettingsError as error:
-        raise ConfigurationFailure(str(error)) from None
-    # Here, because it imports the server, which `check` and `--help` need not wait for.
-    from cacheproxy import bootstrap  # noqa: PLC0415
+    # Here, because it takes a while, in which SIGHUP must not end the process.
+    from cacheproxy.bootstrap import running  # noqa: PLC0415
+    from cacheproxy.bootstrap.notifying import ServiceManager  # noqa: PLC0415
+    from cacheproxy.bootstrap.reloading import Source  # noqa: PLC0415
+    from cacheproxy.domain.errors import StartError  # noqa: PLC0415
+    from cacheproxy.settings import SettingsError, find_file  # noqa: PLC0415
 
     try:
-        file = find_file(named, os.environ)
-        source = bootstrap.Source(lambda: load_settings(named), file, hangups)
-        manager = bootstrap.ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
-        bootstrap.serve(settings, source, manager)
+        settings = load_settings(named)
+        source = Source(lambda: load_settings(named), find_file(named, os.environ), hangups)
+        manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
+        running.serve(settings, source, manager)
+    except SettingsError as error:
+        raise ConfigurationFailure(str(error)) from None
     except StartError as error:
         raise RunFailure(f"cacheproxy: {error}") from None

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from cacheproxy.cluster.shared import Keys, Shared, script, text
@@ -55,7 +56,7 @@ class Leases:
         if holder != self._me:
             yield holder
             return
-        renewing = self._tasks.start(self._renew(what), f"lease {what}")
+        renewing = self._tasks.keep_running(partial(self._renew, what), "lease renewal")
         try:
             yield None
         except BaseException:

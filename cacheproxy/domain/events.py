@@ -279,6 +279,21 @@ class UpkeepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A background task has failed, and starts again.
+
+    Attributes:
+        task: its name, one of a fixed set.
+        error: the failure.
+        pause: seconds until it starts again.
+    """
+
+    task: str
+    error: BaseException
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataFailed:
     """The metadata store refused to write; what it was to keep is lost with the process."""
 
@@ -344,6 +359,7 @@ Event = (
     | Damaged
     | MetadataFailed
     | UpkeepFailed
+    | TaskFailed
     | SharedStoreLost
     | SharedStoreFound
     | SharedStoreCalled

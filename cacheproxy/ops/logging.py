@@ -20,6 +20,7 @@ from cacheproxy.domain.events import (
     SharedStoreFound,
     SharedStoreLost,
     SharedStoreUnreadable,
+    TaskFailed,
     Unexpected,
     UpkeepFailed,
     UpstreamAnswered,
@@ -177,6 +178,8 @@ class EventLog:
                 self._log.warning("shared metadata unreadable", key=key, error=error)
             case UpkeepFailed(error):
                 self._log.warning("store not looked after", error=error)
+            case TaskFailed(task, failure, pause):
+                self._log.error("background task failed", task=task, pause=pause, exc_info=failure)
             case _:
                 pass
 

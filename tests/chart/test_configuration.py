@@ -41,7 +41,7 @@ def _check(rendered: Release, place: Path) -> dict[str, Any]:
         [_COMMAND, "check", "--json", "--config", config],
         env=environ | env,
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

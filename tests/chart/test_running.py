@@ -62,7 +62,7 @@ def _confined(rendered: Release, place: Path, pull: int, admin: int) -> Daemon:
 def _answer(port: int, path: str) -> int | None:
     """The status, if somebody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -125,6 +125,6 @@ def _ask(proxy: Proxy, path: str) -> Any:
 
 def _read(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         body: bytes = response.read()
         return body

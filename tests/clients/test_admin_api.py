@@ -20,7 +20,7 @@ SIZE = 8_000_000
 IMAGE = bulk(11, SIZE)
 (LAYER,) = IMAGE.layers
 WORKERS = 2
-PROMPT = 20.0
+PROMPT = 60.0
 TOKEN = "s3cret"
 TARGET = f"/v2/team/large/blobs/{LAYER.digest}"
 

@@ -27,7 +27,7 @@ from tests.support.parts.volume import filled, read_only, small_volume
 pytestmark = pytest.mark.clients
 
 MIB = 1024 * 1024
-PROMPT = 20.0
+PROMPT = 60.0
 VOLUME = 16 * MIB
 
 APPS = [

@@ -198,6 +198,7 @@ async def test_an_identity_that_refuses(
     assert registry.asked == []
 
 
+@pytest.mark.alone
 async def test_an_identity_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """An identity's endpoint that says nothing is given up after some seconds."""
     over = threading.Event()

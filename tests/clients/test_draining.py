@@ -23,7 +23,7 @@ from tests.support.parts.swarm import Address, Pull, pull_all
 pytestmark = [pytest.mark.clients, pytest.mark.alone]
 
 _GRACE = 40.0
-_PROMPT = 40.0
+_PROMPT = 60.0
 _STREAMS, _BLOBS, _SIZE = 50, 10, 5_000_000
 _SLOW, _FAST = "20mbit", "400mbit"  # until it drains, which is long before the first has ended
 

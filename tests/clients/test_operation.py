@@ -63,7 +63,7 @@ def test_metrics_please_promtool(stage: Stage) -> None:
     shown = wire.get(stage.proxy.admin_url + "/metrics").body
 
     checked = subprocess.run(
-        [promtool, "check", "metrics"], input=shown, capture_output=True, timeout=30, check=False
+        [promtool, "check", "metrics"], input=shown, capture_output=True, timeout=60, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.clients
 _PHONE = {"width": 390, "height": 844}
 _DESKTOP = {"width": 1440, "height": 900}
 _WALL = {"width": 1920, "height": 1080}
-_SOON = 10_000  # milliseconds; for what a turn or two of the page bring
+_SOON = 60_000  # milliseconds; for what a turn or two of the page bring
 # For figures: they are kept for fifty times as long as they take, on a busy machine too.
 _COUNTED = 60_000
 

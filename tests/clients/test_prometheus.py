@@ -25,7 +25,7 @@ from tests.support.parts.redis import redis_server
 pytestmark = pytest.mark.clients
 
 CHART = Path(__file__).parents[2] / "helm/cacheproxy/files"
-PROMPT = 20.0
+PROMPT = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tests.support.parts.scratch import scratch
 pytestmark = pytest.mark.clients
 
 MIB = 1024 * 1024
-PROMPT = 20.0
+PROMPT = 60.0
 
 
 def _room(path: Path) -> int:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.clients
 
 ENTRY = catalogue.INDEX
 IMAGE = f"docker.io/{ENTRY.repository}:{ENTRY.tag}"
-PROMPT = 30.0  # seconds in which the first turn is over on a busy machine
+PROMPT = 60.0  # seconds in which the first turn is over on a busy machine
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.support.parts.systemd import Systemd, systemd
 
 pytestmark = pytest.mark.clients
 
-_PROMPT = 20.0  # seconds
+_PROMPT = 60.0  # seconds
 _IMAGE = catalogue.TEAM_APP.image
 _CREDENTIAL = "LoadCredential=registry:/opt/tree/etc/registry"
 

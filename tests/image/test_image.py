@@ -26,7 +26,7 @@ from tests.support.parts.skopeo import Skopeo
 
 _IMAGE = os.environ["CACHEPROXY_TEST_IMAGE"]
 _ADMIN = 5001  # which its HEALTHCHECK asks
-_START = 30.0
+_START = 90.0
 _USER = 65532
 _LARGEST = 70_000_000  # bytes of all that we add to the base, with both extras
 

@@ -98,6 +98,7 @@ async def test_mirrors_share_it(hub: ScriptedRegistry, tmp_path: Path) -> None:
     assert seconds > (2 * SIZE - 1_200_000) / (2 * _RATE)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("bound", [None, 10**9])
 async def test_without_a_bound_that_matters(
     hub: ScriptedRegistry, tmp_path: Path, bound: int | None

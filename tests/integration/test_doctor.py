@@ -183,6 +183,7 @@ async def test_a_connection_that_is_refused(doctor: Doctor) -> None:
     assert "upstreams.docker.io.proxy_url" in found["connection"].advice
 
 
+@pytest.mark.alone
 async def test_a_black_hole_is_given_up(doctor: Doctor) -> None:
     """Who takes no connection is not waited for beyond `connect_timeout`."""
     begun = time.monotonic()

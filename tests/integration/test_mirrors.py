@@ -149,6 +149,7 @@ async def test_nobody_is_there(tmp_path: Path) -> None:
         assert is_stale(await see(proxy, BY_TAG), "upstream-unavailable")
 
 
+@pytest.mark.alone
 async def test_a_silent_registry_behind_a_mirror_that_is_down(tmp_path: Path) -> None:
     """Cached pulls wait for neither of them, once both are known for what they are."""
     async with _between(tmp_path, answer_timeout=1.5) as (mirror, hub, proxy):

@@ -37,7 +37,7 @@ _FRESH_FOR, _STALE_FOR = 1000.0, 5000.0
 _LISTS = ("tags/list", f"referrers/{_OLD.digest}")
 _PATIENCE = 0.1
 _SLOW = SlowHeaders(4 * _PATIENCE)
-_WITHIN = 10.0
+_WITHIN = 60.0
 
 
 @asynccontextmanager

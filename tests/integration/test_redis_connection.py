@@ -296,7 +296,7 @@ async def test_messages_of_others_are_heard(redis: RedisServer) -> None:
     """What others say is heard, one's own word and what is no message are not."""
     async with watched(redis.url) as it:
         heard = Heard()
-        it.tasks.start(listen(it.connection, heard), "listen")
+        it.tasks.keep_running(partial(listen, it.connection, heard), "listen")
         await until(lambda: heard.gaps == 1)
         own = Message(it.connection.replica, "docker.io/a ", "1")
         other = Message("other", "docker.io/a ", "1", is_purge=True)
@@ -312,7 +312,7 @@ async def test_a_gap_is_noticed(redis: RedisServer) -> None:
     """After a connection broke all that may have been missed is said to be, once it is back."""
     async with watched(redis.url) as it:
         heard = Heard()
-        it.tasks.start(listen(it.connection, heard), "listen")
+        it.tasks.keep_running(partial(listen, it.connection, heard), "listen")
         await until(lambda: heard.gaps == 1)
         redis.kill()
         await until(lambda: heard.is_deaf)
@@ -333,7 +333,7 @@ async def test_a_failover_is_followed(engine: Engine) -> None:
         hosts = ",".join(sentinel.address for sentinel in sentinels)
         async with watched(f"redis+sentinel://{hosts}/{service}") as it:
             heard = Heard()
-            it.tasks.start(listen(it.connection, heard), "listen")
+            it.tasks.keep_running(partial(listen, it.connection, heard), "listen")
             await until(lambda: heard.gaps == 1)
             await it.connection.call(_set)
             servers[0].kill()
@@ -357,7 +357,7 @@ async def test_a_cluster_is_asked_and_heard(engine: Engine) -> None:
         async with watched(url) as it:
             await it.found()
             heard = Heard()
-            it.tasks.start(listen(it.connection, heard), "listen")
+            it.tasks.keep_running(partial(listen, it.connection, heard), "listen")
             await until(lambda: heard.gaps == 1)
             for server in servers:
                 with server.client() as client:

@@ -22,7 +22,7 @@ from tests.unit.support.raw_client import connected
 
 _BODY = random.Random(141).randbytes(3_000_000)
 _IMAGE = images.simple(seed=142)
-_WITHIN = 10.0
+_WITHIN = 60.0
 _DELAY = 7.0
 
 

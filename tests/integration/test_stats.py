@@ -97,7 +97,7 @@ async def test_it_can_be_watched(proxy: HastyProxy) -> None:
             line = await asyncio.to_thread(running.stdout.readline)
             assert json.loads(line)["savings"]["all"]["pulls"] == 2
         running.send_signal(signal.SIGINT)
-        await asyncio.to_thread(running.communicate, timeout=20)  # or its pipe is full
+        await asyncio.to_thread(running.communicate, timeout=60)  # or its pipe is full
         assert running.returncode == 130
 
 

@@ -25,7 +25,7 @@ from tests.support.warmed import TOKEN, warm_api
 IMAGE = images.simple(seed=341, size=400_000)
 SIZE = sum(len(blob.body) for blob in IMAGE.all_blobs.values())
 NAME = "docker.io/team/app:1"
-WITHIN = 20.0
+WITHIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)

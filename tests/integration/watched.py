@@ -39,7 +39,7 @@ async def watched(
     """A connection and its watcher."""
     events, tasks = Events(), Tasks()
     connection = RedisConnection(parse_redis_url(url), events, SystemClock(), seconds, login)
-    tasks.start(connection.watch(), "watch")
+    tasks.keep_running(connection.watch, "watch")
     try:
         yield Watched(connection, events, tasks)
     finally:
@@ -52,7 +52,7 @@ async def get(client: Client) -> object:
     return await client.get("cacheproxy:x")
 
 
-async def soon(work: Any, within: float = 10.0) -> Any:
+async def soon(work: Any, within: float = 60.0) -> Any:
     """What `work` returns once it does not fail any more."""
     async with asyncio.timeout(within):
         while True:

@@ -87,7 +87,7 @@ class Node:
             env=os.environ | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
             text=True,
         )
@@ -138,7 +138,7 @@ class Killer:
             env=os.environ | variables | {"PATH": path, "KILL_AT": str(at), "KILL_WHEN": when},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
             start_new_session=True,
         )

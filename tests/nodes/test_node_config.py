@@ -16,7 +16,7 @@ _REPLACING = {"REPLACE_FOREIGN": "yes"}
 _OURS = "# written by cacheproxy node-config"
 _ASIDE = "hosts.toml.before-cacheproxy"
 _MOST_CALLS = 200
-_PROMPT = 10.0
+_PROMPT = 60.0
 
 
 @pytest.fixture(params=_SHELLS)

@@ -1,50 +1,35 @@
 """Faults that are planted into the core, to show that a simulation finds them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cacheproxy.domain import fill_state
-from cacheproxy.pullthrough import fill, follower
-from cacheproxy.storage import filesystem, ingest
+from cacheproxy.pullthrough import follower
+from cacheproxy.pullthrough.fill import Fills
+from cacheproxy.storage import filesystem
 from cacheproxy.storage.accounts import Accounts
+from cacheproxy.storage.ingest import FileIngest
 
 
-def _hold_nothing_back() -> None:
-    fill_state.HOLD_BACK = 0
+async def _agree(*_: Any) -> bool:
+    return True
 
 
-def _compare_nothing() -> None:
-    async def begin_alike(*_: Any) -> bool:
-        return True
-
-    follower._begin_alike = begin_alike
+async def _do_nothing_later(*_: Any) -> None:
+    return
 
 
-def _verify_nothing() -> None:
-    ingest.FileIngest.verify = lambda _: None  # type: ignore[method-assign]
-
-
-def _keep_what_has_ended() -> None:
-    fill.Fills._remove = lambda *_: None  # type: ignore[method-assign]
-
-
-def _lose_the_lock_of_the_cancelled() -> None:
-    filesystem._release_lock = lambda _: None
-
-
-def _keep_reservations() -> None:
-    async def settle_one(*_: Any) -> None:
-        return
-
-    Accounts.settle_one = settle_one  # type: ignore[method-assign]
+def _do_nothing(*_: Any) -> None:
+    return
 
 
 PLANTS: dict[str, Callable[[], None]] = {
-    "hold-nothing-back": _hold_nothing_back,
-    "compare-nothing": _compare_nothing,
-    "verify-nothing": _verify_nothing,
-    "keep-what-has-ended": _keep_what_has_ended,
-    "lose-the-lock-of-the-cancelled": _lose_the_lock_of_the_cancelled,
-    "keep-reservations": _keep_reservations,
+    "hold-nothing-back": partial(setattr, fill_state, "HOLD_BACK", 0),
+    "compare-nothing": partial(setattr, follower, "_begin_alike", _agree),
+    "verify-nothing": partial(setattr, FileIngest, "verify", _do_nothing),
+    "keep-what-has-ended": partial(setattr, Fills, "_remove", _do_nothing),
+    "lose-the-lock-of-the-cancelled": partial(setattr, filesystem, "_release_lock", _do_nothing),
+    "keep-reservations": partial(setattr, Accounts, "settle_one", _do_nothing_later),
 }
 """Each changes the core of this process, for good."""

@@ -30,7 +30,7 @@ COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 IN_TOTO = "application/vnd.in-toto+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 
-_PUSH_TIMEOUT = 30.0  # seconds for one request of a push
+_PUSH_TIMEOUT = 60.0  # seconds for one request of a push
 
 
 class Format(Enum):

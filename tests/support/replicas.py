@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ async def replica(
         tasks = Tasks()
         redis = connection(port, clock)
         stack.push_async_callback(redis.close)
-        tasks.start(redis.watch(), "redis")
+        tasks.keep_running(redis.watch, "redis")
         index = Index(redis, "tests", address, tasks, clock)
         observer = Observers([events, Announcer(index)])
         store = open_store(directory, clock=clock, observer=observer)
@@ -144,7 +145,7 @@ async def replica(
         host, _, number = address.partition(":")
         await web.TCPSite(runner, host, int(number)).start()
         stack.push_async_callback(runner.cleanup)
-        tasks.start(index.run(store.accounts.known, observer), "cluster")
+        tasks.keep_running(partial(index.run, store.accounts.known, observer), "cluster")
         made = Replica(core, store, index, events, address)
         made.pauses, made.readers = pausing.pauses, api.readers
         made.stop = stack.pop_all().aclose

@@ -131,5 +131,5 @@ def _check(directory: Path, rules: list[dict[str, str]]) -> subprocess.Completed
     file = directory / "rules.json"  # which is YAML too
     file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
     return subprocess.run(
-        [promtool, "check", "rules", file], capture_output=True, text=True, timeout=30, check=False
+        [promtool, "check", "rules", file], capture_output=True, text=True, timeout=100, check=False
     )

@@ -41,12 +41,20 @@ def _shown(path: Path, nodes: Iterable[ast.AST]) -> list[str]:
 
 
 def _public(body: Iterable[ast.stmt]) -> Iterator[_Definition]:
-    """Public classes and functions, and those within public classes; not what functions hide."""
+    """Public classes and functions, and those within public classes; not what functions hide.
+
+    The signatures of an overloaded function are described by its implementation.
+    """
     for node in body:
-        if isinstance(node, _Definition) and not node.name.startswith("_"):
+        if isinstance(node, _Definition) and not (node.name.startswith("_") or _is_overload(node)):
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from _public(node.body)
+
+
+def _is_overload(node: _Definition) -> bool:
+    names = [name for name in node.decorator_list if isinstance(name, ast.Name)]
+    return any(name.id == "overload" for name in names)
 
 
 def _tests(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -21,6 +21,7 @@ from cacheproxy.domain.events import (
     SharedStoreFound,
     SharedStoreLost,
     SharedStoreUnreadable,
+    TaskFailed,
     UpstreamAnswered,
     UpstreamPaused,
     UpstreamPulled,
@@ -73,6 +74,7 @@ class Metrics:
             SharedStoreLost: lambda _: of.metadata_up.labels("redis").set(0),
             MetadataFailed: lambda _: of.metadata_failures.labels("unwritten").inc(),
             SharedStoreUnreadable: lambda _: of.metadata_failures.labels("unreadable").inc(),
+            TaskFailed: lambda event: of.task_failures.labels(event.task).inc(),
             FillStarted: lambda _: of.fills_in_flight.inc(),
             FillEnded: self._fill_ended,
         }

@@ -31,6 +31,11 @@ class Definitions:
         self._define_upstreams()
         self._define_store()
         self._define_shared()
+        self.task_failures = self._counter(
+            "cacheproxy_background_task_failures_total",
+            "Failures of background tasks, each of which started again.",
+            "task",
+        )
 
     def begin(self, upstreams: Iterable[str]) -> None:
         """Show from the start what can be known by then: at nothing.

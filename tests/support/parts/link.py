@@ -21,7 +21,7 @@ from typing_extensions import override
 from tests.support.parts.process import wait_until
 
 _CHUNK = 64 * 1024
-_TIMEOUT = 30.0  # seconds without a byte from upstream
+_TIMEOUT = 60.0  # seconds without a byte from upstream
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade"})
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -87,7 +87,7 @@ class CountedLink:
         """Bytes of manifests that came down the link."""
         return sum(c.body_bytes for c in self.crossings if c.is_manifest)
 
-    def wait_for_blob_bytes(self, size: int, deadline: float = 20.0) -> None:
+    def wait_for_blob_bytes(self, size: int, deadline: float = 60.0) -> None:
         """Waits until so many bytes of blobs have crossed.
 
         Raises:

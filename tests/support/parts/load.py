@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.support.parts.swarm import Address
 
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 60.0  # seconds without a byte
 
 
 @dataclass(frozen=True, slots=True)

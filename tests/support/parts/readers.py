@@ -8,7 +8,7 @@ from typing import Self
 from tests.support.parts.crew import Crew
 from tests.support.parts.swarm import Address
 
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 60.0  # seconds without a byte
 _ATTEMPTS = 200  # which worker gets a connection is the kernel's choice
 
 

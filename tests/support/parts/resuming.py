@@ -5,7 +5,7 @@ import hashlib
 import http.client
 import time
 
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 60.0  # seconds without a byte
 _PAUSE = 0.05  # seconds before it tries again
 
 

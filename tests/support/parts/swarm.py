@@ -120,7 +120,7 @@ def pull_all(
 
 def _asked(address: Address, pull: Pull) -> socket.socket:
     pull.begun = time.monotonic()
-    connection = socket.create_connection(address, timeout=10.0)
+    connection = socket.create_connection(address, timeout=60)
     wanted = f"Range: bytes={pull.start}-\r\n" if pull.start else ""
     head = f"GET {pull.target} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n{wanted}\r\n"
     connection.sendall(head.encode())

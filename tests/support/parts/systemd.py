@@ -29,7 +29,7 @@ _PROJECT = Path(__file__).parents[3]
 _UNIT = _PROJECT / "deploy/systemd/cacheproxy.service"
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROGRAM = "/lib/systemd/systemd"
-_START, _PROMPT = 30.0, 10.0  # seconds
+_START, _PROMPT = 90.0, 60.0  # seconds
 _count = itertools.count()
 
 # As .ci/run looks for them.

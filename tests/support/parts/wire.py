@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-DEFAULT_TIMEOUT = 30.0  # seconds without a byte
+DEFAULT_TIMEOUT = 60.0  # seconds without a byte
 
 
 @dataclass(frozen=True, slots=True)

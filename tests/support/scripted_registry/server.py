@@ -20,7 +20,7 @@ from tests.support.scripted_registry.stage import Stage
 from tests.support.scripted_registry.wire import Wire
 
 _HOST = "127.0.0.1"
-_SHUTDOWN = 5.0  # seconds; all connections have been cut by then, so nothing takes that long
+_SHUTDOWN = 60.0  # seconds; all connections have been cut by then, so nothing takes that long
 
 
 class ScriptedServer(abc.ABC):

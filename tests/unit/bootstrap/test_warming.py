@@ -60,7 +60,7 @@ class Scene:
         self.tasks.append(tasks)
         schedule = Schedule(warmer, self.lock, self.clock, self.events)
         schedule.go_by(WarmSettings(rules))
-        tasks.start(schedule.run(), "schedule")
+        tasks.keep_running(schedule.run, "schedule")
         return schedule, warmer, tasks
 
 

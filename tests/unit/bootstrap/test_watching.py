@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ class Watch:
 
     async def acted(self, times: int) -> list[str]:
         """Wait until it has acted so often, and a little longer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.acts) < times:  # noqa: ASYNC110  # of a task that looks, too
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.1)
@@ -38,7 +39,7 @@ async def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     _mounted(tmp_path, "one", "first")
     (tmp_path / "config").symlink_to("..data/config")
     made, tasks = Watch(tmp_path / "config"), Tasks()
-    tasks.start(made.watched.watch(made.act), "watch")
+    tasks.keep_running(partial(made.watched.watch, made.act), "watch")
     yield made
     await tasks.close()
 

@@ -1,12 +1,17 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import Result
 
 import cacheproxy
 from cacheproxy import cli
+from cacheproxy.cli import commands
+from cacheproxy.cli.lazy_group import LazyGroup
 
 Run = Callable[..., Result]
 
@@ -71,9 +76,43 @@ def test_the_console_script_exits_with_the_command_s_code(
     assert capsys.readouterr().out == f"cacheproxy {cacheproxy.__version__}\n"
 
 
-def test_the_command_line_does_not_load_the_server() -> None:
-    """Help and check need not wait for the server: importing the commands imports no aiohttp."""
-    heavy = ["aiohttp", "redis", "rich", "diskcache", "structlog", "cacheproxy.bootstrap"]
-    code = f"import sys, cacheproxy.cli; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("serve", "--help")])
+def test_help_and_version_load_no_more_than_click(arguments: tuple[str, ...]) -> None:
+    """Nobody waits for the server or the settings in order to read a help text."""
+    loaded = _loaded_by(*arguments)
+    slow = ("aiohttp", "asyncio", "msgspec", "pydantic", "redis", "rich", "structlog", "yaml")
+    assert not loaded & {*slow, "cacheproxy.bootstrap", "cacheproxy.settings"}
+    # Beside those: click and what it loads, which is about 150.
+    assert len(loaded) < 250
+
+
+def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
+    """`check` loads the settings, and not the server that they are for."""
+    loaded = _loaded_by("check", cwd=tmp_path)
+    slow = {"aiohttp", "asyncio", "diskcache", "prometheus_client", "redis", "rich", "structlog"}
+    assert not loaded & {*slow, "cacheproxy.bootstrap"}
+    assert "cacheproxy.settings" in loaded
+
+
+def test_each_command_is_listed_with_its_first_sentence() -> None:
+    """The list of commands, which imports none of them, says what each of them says."""
+    context = click.Context(commands)
+    assert isinstance(commands, LazyGroup)
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
+    for name, summary in commands.summaries.items():
+        command = commands.get_command(context, name)
+        assert command is not None
+        assert (command.name, command.get_short_help_str(1000)) == (name, summary)
+    assert {name.replace("-", "_") for name in commands.list_commands(context)} <= modules
+
+
+def _loaded_by(*arguments: str, cwd: Path | None = None) -> set[str]:
+    """Run a command; return the names of the modules that it has imported."""
+    code = (
+        "import atexit, sys; from cacheproxy.cli import main;"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd, env=env)
+    return set(done.stderr.splitlines()[-1].split())

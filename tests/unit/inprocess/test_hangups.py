@@ -28,7 +28,7 @@ async def test_each_is_heeded() -> None:
     """Each has the configuration read again, once; without any it is not."""
     reloads = list[None]()
     async with AsyncExitStack() as stack:
-        Hangups().heed(stack, lambda: reloads.append(None))
+        Hangups().heed(asyncio.get_running_loop(), stack, lambda: reloads.append(None))
         await settle()
         assert reloads == []
         await _hang_up()
@@ -42,7 +42,7 @@ async def test_those_of_the_start_are_made_up_for() -> None:
     await _hang_up()
     await _hang_up()
     async with AsyncExitStack() as stack:
-        hangups.heed(stack, lambda: reloads.append(None))
+        hangups.heed(asyncio.get_running_loop(), stack, lambda: reloads.append(None))
         assert len(reloads) == 1
 
 
@@ -50,6 +50,6 @@ async def test_those_of_the_end_end_nothing() -> None:
     """A drain goes on, and nothing is read any more."""
     reloads = list[None]()
     async with AsyncExitStack() as stack:
-        Hangups().heed(stack, lambda: reloads.append(None))
+        Hangups().heed(asyncio.get_running_loop(), stack, lambda: reloads.append(None))
     await _hang_up()
     assert reloads == []

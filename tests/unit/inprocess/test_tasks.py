@@ -1,9 +1,12 @@
 import asyncio
 import gc
+from typing import Any, NoReturn
 
 import pytest
 
+from cacheproxy.domain.events import TaskFailed
 from cacheproxy.inprocess.tasks import Tasks
+from tests.support.clock import FakeClock, time_the_loop
 from tests.support.leaks import other_tasks, settle
 
 
@@ -116,3 +119,86 @@ def test_a_task_needs_a_loop() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         Tasks().start(work, "nowhere")
     work.close()
+
+
+class _Failing:
+    """A service that fails as often as it is told to, then runs."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.starts = 0
+        self.is_healthy = asyncio.Event()
+
+    async def run(self) -> NoReturn:
+        self.starts += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        self.is_healthy.set()
+        while True:
+            await asyncio.get_running_loop().create_future()
+
+
+async def _run(service: _Failing) -> list[TaskFailed]:
+    """Keep a service running until it fails no more; return the reports of its failures."""
+    failures = list[TaskFailed]()
+    tasks = Tasks(failures.append, FakeClock().sleep)
+    task = tasks.keep_running(service.run, "service")
+    await service.is_healthy.wait()
+    assert not task.done()
+    await tasks.close()
+    assert task.cancelled()
+    return failures
+
+
+async def test_a_service_that_fails_is_reported_and_starts_again() -> None:
+    """A service runs again after each error, and each error is reported under its name."""
+    errors = [OSError("disk"), ZeroDivisionError(), StopAsyncIteration()]
+    failures = await _run(_Failing(*errors))
+    assert [(failure.task, failure.error) for failure in failures] == [
+        ("service", error) for error in errors
+    ]
+
+
+async def test_the_pause_of_a_failing_service_grows_to_a_bound() -> None:
+    """The pause doubles with each failure in a row, up to 10 seconds."""
+    failures = await _run(_Failing(*[OSError() for _ in range(9)]))
+    assert [failure.pause for failure in failures] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
+
+
+async def test_a_service_that_was_healthy_starts_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A failure after more than a minute of work counts as the first one."""
+    clock, failures = FakeClock(), list[TaskFailed]()
+    time_the_loop(clock, monkeypatch)
+    service = _Failing(*[OSError() for _ in range(5)])
+
+    async def work_for_a_while() -> NoReturn:
+        clock.advance(61.0 if service.starts == 3 else 1.0)
+        await service.run()
+
+    tasks = Tasks(failures.append, clock.sleep)
+    tasks.keep_running(work_for_a_while, "service")
+    await service.is_healthy.wait()
+    await tasks.close()
+    assert [failure.pause for failure in failures] == [0.1, 0.2, 0.4, 0.1, 0.2]
+
+
+async def test_a_service_survives_the_cancellation_of_another_task() -> None:
+    """A CancelledError that was not meant for the service is a failure like any other."""
+    failures = await _run(_Failing(asyncio.CancelledError()))
+    assert [type(failure.error) for failure in failures] == [asyncio.CancelledError]
+
+
+async def test_an_unobserved_failure_of_a_service_reaches_the_loop() -> None:
+    """Without an observer, the event loop's exception handler is told of the failure."""
+    reports = list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    tasks, error = Tasks(sleep=FakeClock().sleep), OSError()
+    service = _Failing(error)
+    tasks.keep_running(service.run, "scrub")
+    await service.is_healthy.wait()
+    await tasks.close()
+    assert [(report["message"], report["exception"]) for report in reports] == [
+        ("background task 'scrub' failed", error)
+    ]

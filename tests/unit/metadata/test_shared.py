@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 import pytest
 
@@ -195,7 +196,7 @@ async def test_nothing_is_told_before_purges_are_known(
 
     both.pending.put_tag(_APP, _TAG, _OLD)
     tasks = Tasks()
-    tasks.start(both.deliver(catch_up), "deliver")
+    tasks.keep_running(partial(both.deliver, catch_up), "deliver")
     try:
         both.found()
         await asked.acquire()

@@ -113,8 +113,8 @@ async def test_it_writes_every_few_seconds(disk: Disk, clock: FakeClock) -> None
     log = AccessLog(append, clock)
     log.observe(SERVED)
     tasks = Tasks()
-    tasks.start(log.run(), "access log")
-    async with asyncio.timeout(10):
+    tasks.keep_running(log.run, "access log")
+    async with asyncio.timeout(60):
         await written.wait()
     await tasks.close()
     log.close()

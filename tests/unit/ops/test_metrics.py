@@ -103,6 +103,7 @@ def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
         'cacheproxy_metadata_calls_total{result="skipped"}': "2.0",
         'cacheproxy_metadata_failures_total{problem="unwritten"}': "1.0",
         'cacheproxy_metadata_failures_total{problem="unreadable"}': "1.0",
+        'cacheproxy_background_task_failures_total{task="scrub"}': "1.0",
         'cacheproxy_fills_total{outcome="committed",upstream="docker.io"}': "2.0",
         'cacheproxy_fills_total{outcome="failed",upstream="docker.io"}': "1.0",
         'cacheproxy_fills_total{outcome="committed",upstream="quay.io"}': "0.0",
@@ -247,7 +248,7 @@ def test_all_observers_are_told_in_order() -> None:
 def _promtool(page: bytes) -> subprocess.CompletedProcess[bytes]:
     promtool = require("promtool", "prometheus")
     return subprocess.run(
-        [promtool, "check", "metrics"], input=page, capture_output=True, timeout=30, check=False
+        [promtool, "check", "metrics"], input=page, capture_output=True, timeout=100, check=False
     )
 
 

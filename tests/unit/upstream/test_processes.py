@@ -78,7 +78,7 @@ async def test_a_helper_that_hangs_is_killed_with_its_children(tmp_path: Path) -
     begun = time.monotonic()
     with pytest.raises(NoLoginError, match=r"^sh did not end within 0\.5 s$"):
         await output_of(["sh", "-c", f"{script} mv {child}.new {child}; wait"], b"", 0.5)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 60  # the program would take 100 seconds
     assert await _gone(await _child(child))
 
 
@@ -104,10 +104,8 @@ async def test_a_child_that_holds_the_output_is_killed(tmp_path: Path) -> None:
 
 async def test_megabytes_are_cut_off() -> None:
     """A program that prints on and on is killed as soon as it is too much."""
-    begun = time.monotonic()
     with pytest.raises(NoLoginError, match="yes prints more than 64 KiB"):
-        await output_of(["yes", "s3cret"], b"", 30)
-    assert time.monotonic() - begun < 10
+        await output_of(["yes", "s3cret"], b"", 100)
 
 
 async def test_output_in_pieces() -> None:
