@@ -12,6 +12,7 @@ from pathlib import Path
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.reference import Repository, Tag
+from cacheproxy.inprocess.databases import open_database
 from cacheproxy.metadata.embedded import read_tag, tag_key
 
 _LOCK_SECONDS = 10.0
@@ -29,8 +30,7 @@ class EmbeddedRecords:
         Raises:
             sqlite3.Error: it cannot be used.
         """
-        uri = (directory / "cache.db").absolute().as_uri() + "?mode=rw"
-        self._db = sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
+        self._db = open_database(directory / "cache.db", _LOCK_SECONDS)
         try:
             self._keys("tag ")
         except sqlite3.Error:

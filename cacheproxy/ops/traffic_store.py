@@ -1,12 +1,12 @@
 """The traffic of one cache directory, in SQLite: exact over restarts, and over all workers."""
 
-import os
 import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from cacheproxy.domain.traffic import FIELDS, Hours, Totals, Traffic, folded
+from cacheproxy.inprocess.databases import make_database, open_database
 
 _VERSION = 2
 _COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in FIELDS)
@@ -54,17 +54,7 @@ class TrafficStore:
             sqlite3.Error: it cannot be used, or a later version has written it.
             OSError: likewise.
         """
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._db = sqlite3.connect(
-            path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._make()
-        except BaseException:
-            self._db.close()
-            raise
+        self._db = make_database(path, _LOCK_SECONDS, _make_tables)
 
     def close(self) -> None:
         """Close it."""
@@ -104,21 +94,6 @@ class TrafficStore:
                 self._db.execute("INSERT INTO replica VALUES (?)", (name,))
         return name
 
-    def _make(self) -> None:
-        with _Transaction(self._db):
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            if version < _VERSION:
-                (old,) = self._db.execute(
-                    "SELECT count(*) FROM sqlite_master WHERE name = 'traffic'"
-                ).fetchone()
-                for statement in _MIGRATE.split(";") if old else ():
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
-
     def _fold_hour(self, hour: int) -> None:
         rows = self._db.execute("SELECT * FROM hourly WHERE hour = ?", (hour,)).fetchall()
         if len(rows) <= 2 * _KEPT_BY_HOUR:
@@ -146,8 +121,7 @@ def overall_in(path: Path) -> Totals:
     Raises:
         sqlite3.Error: it cannot be read, or has not been made yet.
     """
-    url = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(url, uri=True, timeout=_GLANCE_SECONDS)) as db:
+    with closing(open_database(path, _GLANCE_SECONDS, "ro")) as db:
         rows = db.execute(f"SELECT registry, repository, {', '.join(FIELDS)} FROM overall")  # noqa: S608  # our own names
         return {(row[0], row[1]): Traffic(*row[2:]) for row in rows}
 
@@ -163,3 +137,20 @@ class _Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _make_tables(database: sqlite3.Connection) -> None:
+    """Make the tables, or bring those of an earlier version up to date."""
+    with _Transaction(database):
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+        if version < _VERSION:
+            (old,) = database.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'traffic'"
+            ).fetchone()
+            for statement in _MIGRATE.split(";") if old else ():
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {_VERSION}")

@@ -5,8 +5,6 @@ reservation is a transaction, and the bound holds for all of them together. What
 uses is worth keeping over restarts; what it says of bytes is checked against the directory.
 """
 
-import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +12,12 @@ from pathlib import Path
 
 from cacheproxy.domain.budget import Budget, Entry, evictable, excess, heated, is_idle
 from cacheproxy.domain.digest import Digest
+from cacheproxy.inprocess.databases import make_database
 from cacheproxy.storage.claims import Claim, Left, Use
 from cacheproxy.storage.ledger_rows import Rows
-from cacheproxy.storage.ledger_schema import SCHEMA, VERSION
+from cacheproxy.storage.ledger_schema import make_tables
 
 _LOCK_SECONDS = 10.0
-# What is not over in a moment.
-_LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 
 
 class Ledger(Rows):
@@ -47,38 +44,7 @@ class Ledger(Rows):
         self._remove = remove
         self._free = free
         self._drop = drop
-        # isolation_level=None: transactions begin and end where it is written below.
-        # What is in it names repositories; it is its owner's, as all beside it.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        super().__init__(
-            sqlite3.connect(
-                path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        )
-        try:
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _prepare(self) -> None:
-        """Make the tables. Workers open it at once, and this does not wait for a lock."""
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                (found,) = self._db.execute("PRAGMA user_version").fetchone()
-                if found > VERSION:
-                    raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.executescript(SCHEMA)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode in _LASTING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+        super().__init__(make_database(path, _LOCK_SECONDS, make_tables))
 
     def close(self) -> None:
         """Close the database."""
