@@ -131,6 +131,7 @@ def _upkeep(
     cache, clock, tasks = settings.cache, around.clock, around.tasks
     upkeep = Upkeep(store, clock, around.observer, cache.keep_partial)
     tasks.start(upkeep.run(), "upkeep")
+    tasks.start(upkeep.recount(), "recount")
     if cache.scrub_every is not None:
         tasks.start(upkeep.scrub(cache.scrub_every, cache.scrub_rate), "scrub")
     records = None

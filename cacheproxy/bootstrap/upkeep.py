@@ -37,12 +37,22 @@ class Upkeep:
         turn = 0
         while True:
             await self._try(self._store.accounts.flush)
+            await self._try(self._store.accounts.probe)
             if turn % _KEEP_WITHIN_EVERY == 0:
                 await self._try(self._store.accounts.keep_within)
             if turn % _SWEEP_EVERY == 0:
                 await self._try(self._sweep)
             turn += 1
             await self._clock.sleep(_FLUSH_SECONDS)
+
+    async def recount(self) -> NoReturn:
+        """Take stock whenever the ledger was made anew; downloads wait for it."""
+        while True:
+            await self._store.accounts.wait_replaced()
+            while not self._store.accounts.is_counted:
+                await self._try(self._store.take_stock)
+                if not self._store.accounts.is_counted:
+                    await self._clock.sleep(_FLUSH_SECONDS)
 
     async def keep_within(self) -> None:
         """Evict what a smaller budget has no room for: now, not in a minute."""

@@ -12,8 +12,8 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +21,28 @@ Access = Literal["rw", "ro", "ro&immutable=1"]
 """SQLite's `mode`. `immutable` ignores locks and the write-ahead log: for a file that nobody has
 open, on a volume that has no room for the log's index."""
 
+Identity = tuple[int, int]
+"""Device and inode of a file."""
+
 _RETRY_SECONDS = 0.02
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 # A retry does not help against these.
 _LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class DamagedDatabase(sqlite3.DatabaseError):
+    """A file that is no database, or a broken one.
+
+    Attributes:
+        path: of the file.
+        identity: of the file that was opened.
+    """
+
+    def __init__(self, error: sqlite3.Error, path: Path, identity: Identity | None) -> None:
+        super().__init__(str(error))
+        self.path = path
+        self.identity = identity
 
 
 def open_database(path: Path, busy_timeout: float, access: Access = "rw") -> sqlite3.Connection:
@@ -61,15 +78,56 @@ def make_database(
     Raises:
         sqlite3.Error, OSError: the database cannot be used.
     """
-    with suppress(FileExistsError):
-        os.mknod(path, stat.S_IFREG | 0o600)  # opens nothing
+    make_file(path)
+    identity = identity_of(path)
     database = open_database(path, busy_timeout)
     try:
         _prepare(database, time.monotonic() + busy_timeout, prepare)
-    except BaseException:
+    except BaseException as error:
         database.close()
+        if isinstance(error, sqlite3.Error) and is_damaged(error):
+            raise DamagedDatabase(error, path, identity) from error
         raise
     return database
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file for its owner alone, unless there is one. Opens nothing.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    with suppress(FileExistsError):
+        os.mknod(path, stat.S_IFREG | 0o600)
+
+
+def identity_of(path: Path) -> Identity | None:
+    """Return which file has this path now; None if there is none.
+
+    Raises:
+        OSError: that cannot be told.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Commit all of the block, or nothing. The right to write is taken at its beginning.
+
+    Two processes that took it later could both read first, and both act on what they read.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # after some errors SQLite has rolled back by itself
+            database.execute("ROLLBACK")
+        raise
 
 
 def _prepare(

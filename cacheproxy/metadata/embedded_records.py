@@ -12,7 +12,7 @@ from pathlib import Path
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.reference import Repository, Tag
-from cacheproxy.inprocess.databases import open_database
+from cacheproxy.inprocess.databases import open_database, transaction
 from cacheproxy.metadata.embedded import read_tag, tag_key
 
 _LOCK_SECONDS = 10.0
@@ -73,15 +73,10 @@ class EmbeddedRecords:
 
     def forget(self, keys: Iterable[str]) -> int:
         """Delete records; returns how many there were."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             done = self._db.executemany(
                 "DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys]
             )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         return max(0, done.rowcount)
 
     def _keys(self, begin: str) -> list[str]:

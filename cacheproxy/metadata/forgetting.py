@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid, StorageError
-from cacheproxy.inprocess.databases import open_database
+from cacheproxy.inprocess.databases import open_database, transaction
 from cacheproxy.metadata.embedded import read_tag
 from cacheproxy.ports import Clock
 
@@ -68,9 +68,8 @@ class Forgetting:
                 rows: list[_Row] = db.execute(_LOOK, (after, _STEP)).fetchall()
                 gone = [(row[0], row[3]) for row in rows if self._is_gone(row, now)]
                 if gone:
-                    db.execute("BEGIN IMMEDIATE")
-                    db.executemany(_DELETE, gone)
-                    db.execute("COMMIT")
+                    with transaction(db):
+                        db.executemany(_DELETE, gone)
         except sqlite3.Error as error:
             raise StorageError(f"the metadata store failed: {error}") from error
         return len(gone), rows[-1][0] if len(rows) == _STEP else 0

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cacheproxy.domain.traffic import FIELDS, Hours, Totals, Traffic, folded
-from cacheproxy.inprocess.databases import make_database, open_database
+from cacheproxy.inprocess.databases import make_database, open_database, transaction
 
 _VERSION = 2
 _COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in FIELDS)
@@ -65,7 +65,7 @@ class TrafficStore:
 
         What there was overall is not.
         """
-        with _Transaction(self._db):
+        with transaction(self._db):
             for (hour, registry, repository), traffic in counted.items():
                 numbers = traffic.numbers
                 self._db.execute(_ADD_HOUR, (hour, registry, repository, *numbers))
@@ -87,7 +87,7 @@ class TrafficStore:
 
     def replica(self) -> str:
         """A name of this directory's own, made when it was first asked for."""
-        with _Transaction(self._db):
+        with transaction(self._db):
             row = self._db.execute("SELECT name FROM replica").fetchone()
             name = secrets.token_hex(8) if row is None else str(row[0])
             if row is None:
@@ -126,22 +126,9 @@ def overall_in(path: Path) -> Totals:
         return {(row[0], row[1]): Traffic(*row[2:]) for row in rows}
 
 
-class _Transaction:
-    """All or nothing."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
 def _make_tables(database: sqlite3.Connection) -> None:
     """Make the tables, or bring those of an earlier version up to date."""
-    with _Transaction(database):
+    with transaction(database):
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise sqlite3.DatabaseError("a later version of cacheproxy has written it")

@@ -6,16 +6,16 @@ uses is worth keeping over restarts; what it says of bytes is checked against th
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cacheproxy.domain.budget import Budget, Entry, evictable, excess, heated, is_idle
 from cacheproxy.domain.digest import Digest
-from cacheproxy.inprocess.databases import make_database
+from cacheproxy.inprocess.databases import identity_of, make_database, make_file, transaction
 from cacheproxy.storage.claims import Claim, Left, Use
 from cacheproxy.storage.ledger_rows import Rows
-from cacheproxy.storage.ledger_schema import make_tables
+from cacheproxy.storage.ledger_schema import make_tables, set_version
 
 _LOCK_SECONDS = 10.0
 
@@ -44,11 +44,27 @@ class Ledger(Rows):
         self._remove = remove
         self._free = free
         self._drop = drop
+        make_file(path)
+        # Before the connection: if the file is replaced in between, it is not `is_current`.
+        self.path, self.identity = path, identity_of(path)
         super().__init__(make_database(path, _LOCK_SECONDS, make_tables))
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    def is_current(self) -> bool:
+        """Return whether the path still leads to the file that this ledger has open."""
+        return identity_of(self.path) == self.identity
+
+    def probe(self) -> None:
+        """Write something that changes nothing.
+
+        Raises:
+            sqlite3.Error: the ledger cannot be written.
+        """
+        with self._transaction():
+            set_version(self._db)
 
     # -- room ----------------------------------------------------------------------------
 
@@ -69,12 +85,14 @@ class Ledger(Rows):
                 self._assign(claim.digest, left_by)
                 return False, evicted
             if wanted:
-                self._db.execute(
-                    "INSERT INTO reservation VALUES (?, ?, ?)"
-                    " ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
-                    (claim.digest, claim.size, claim.registry),
-                )
+                self._reserve(claim)
         return True, evicted
+
+    def restore(self, claims: Iterable[Claim]) -> None:
+        """Reserve again, in a new ledger, what downloads under way had reserved in the old one."""
+        with self._transaction():
+            for claim in claims:
+                self._reserve(claim)
 
     def release(self, digest: Digest, kept: int) -> None:
         """Give a reservation back, but for the bytes of a partial download that is kept."""
@@ -238,17 +256,8 @@ class Ledger(Rows):
 
     # -- within a transaction -------------------------------------------------------------
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE: the right to write from the start, or two processes could both read that
-        # there is room, and both take it.
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[None]:
+        return transaction(self._db)
 
     def _make_room(
         self, wanted: int, registry: str, budget: Budget, now: float, evicted: list[Entry]

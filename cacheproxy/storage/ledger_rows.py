@@ -7,7 +7,7 @@ from cacheproxy.domain.budget import Entry
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.patterns import Patterns
 from cacheproxy.domain.relations import Relations
-from cacheproxy.storage.claims import Usage
+from cacheproxy.storage.claims import Claim, Usage
 
 _ALL = "SELECT digest, size, kind, registry, since, last_used, heat FROM blob"
 _USED = "SELECT COALESCE(SUM(stored), 0), COALESCE(SUM(reserved), 0) FROM used"
@@ -86,6 +86,13 @@ class Rows:
         """Reservations of one upstream or of all, the largest first."""
         rows = self._db.execute(*_of(_PARTIAL, registry)).fetchall()
         return sorted(((Digest(row[0]), row[1], row[2]) for row in rows), key=lambda row: -row[1])
+
+    def _reserve(self, claim: Claim) -> None:
+        self._db.execute(
+            "INSERT INTO reservation VALUES (?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
+            (claim.digest, claim.size, claim.registry),
+        )
 
     def _keep(self, digest: Digest, size: int) -> None:
         """Count the room of a partial download, for whichever upstream it counted."""

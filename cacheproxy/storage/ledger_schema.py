@@ -64,4 +64,9 @@ def make_tables(database: sqlite3.Connection) -> None:
     if found > VERSION:
         raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
     database.executescript(SCHEMA)
+    set_version(database)
+
+
+def set_version(database: sqlite3.Connection) -> None:
+    """Write the version; also when it is there already."""
     database.execute(f"PRAGMA user_version={VERSION}")

@@ -17,12 +17,32 @@ def locked(path: Path | str) -> Iterator[int | None]:
     Raises:
         OSError: it cannot be opened, or made.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = _opened(path)
     try:
         yield descriptor if _is_ours(descriptor) else None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def waited_for(path: Path | str) -> Iterator[None]:
+    """Hold the lock on a file, which is made if there is none, once other processes let go of it.
+
+    Blocks: for a thread, and for locks that nobody holds for long.
+
+    Raises:
+        OSError: the file cannot be opened, or made.
+    """
+    descriptor = _opened(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path | str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def _is_ours(descriptor: int) -> bool:

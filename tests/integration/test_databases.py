@@ -3,21 +3,30 @@
 import asyncio
 import json
 import os
+import sqlite3
+import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import aiohttp
 import pytest
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import FillEnded, Responded
+from cacheproxy.domain.events import FillEnded, LedgerReplaced, Responded
+from cacheproxy.inprocess.databases import open_database
 from cacheproxy.settings.secret import Secret
 from cacheproxy.storage.layout import Layout
 from tests.integration.fills import until
 from tests.support import images
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
 from tests.support.leaks import open_files
+from tests.support.parts.proxy import Proxy, proxy
 from tests.support.scripted_registry import ScriptedRegistry
 
+MIB = 1024 * 1024
 _TOKEN = "s3cret"
 _PROGRAM = "from cacheproxy.cli import main; main()"
 _FIRST, _SECOND = images.simple(1), images.simple(2)
@@ -99,3 +108,114 @@ async def test_commands_leave_the_databases_of_a_server_alone(
             deleted = [name for name in open_files() if name.endswith("(deleted)")]
             assert not [name for name in deleted if ".db" in name], arguments
         await _assert_stored(proxy, _SECOND, "2")
+
+
+# In a process of its own: a file that this one closes would lose the locks of its databases.
+# It writes something first, so that nobody goes on with pages that it has in memory.
+_SPOILING = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("PRAGMA user_version=1")
+database.close()
+for path in sys.argv[1:]:
+    with open(path, "r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        file.write(b"x" * size)
+"""
+
+
+def _spoil(ledger: Path) -> None:
+    """Overwrite the file and its log in place, as a failing disk does."""
+    log = ledger.with_name(ledger.name + "-wal")
+    subprocess.run([sys.executable, "-c", _SPOILING, ledger, log], check=True)
+
+
+def _remove(ledger: Path) -> None:
+    ledger.unlink()
+
+
+def _remove_all(ledger: Path) -> None:
+    for path in ledger.parent.glob("ledger.db*"):
+        path.unlink()
+
+
+_HARM = [_spoil, _remove, _remove_all]
+
+
+@pytest.mark.parametrize("harm", _HARM)
+async def test_a_lost_ledger_costs_no_restart(
+    hub: ScriptedRegistry, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    """After harm to its ledger a running proxy takes stock, and stores what is pulled."""
+    hub.add_image("library/app", "1", _FIRST)
+    hub.add_image("library/app", "2", _SECOND)
+    async with hasty_proxy({"docker.io": hub}, tmp_path / "cache") as running:
+        await _assert_stored(running, _FIRST, "1")
+        asked = len(hub.requests())
+        harm(Layout(running.directory).ledger)
+        await until(lambda: running.events.of(LedgerReplaced))
+        await until(lambda: _known(running.directory) == {_FIRST.digest, *_FIRST.all_blobs})
+        await _pull(running, _FIRST, "1")
+        assert len(hub.requests()) == asked
+        await _assert_stored(running, _SECOND, "2")
+
+
+@pytest.mark.parametrize("harm", _HARM)
+async def test_workers_share_a_ledger_that_was_made_anew(
+    hub: ScriptedRegistry, harm: Callable[[Path], None]
+) -> None:
+    """Two workers whose ledger is lost keep what they pull in one new ledger, within the budget."""
+    image_list = [images.simple(seed, size=MIB) for seed in range(8)]
+    for number, image in enumerate(image_list):
+        hub.add_image("library/app", str(number), image)
+    budget = 4 * MIB
+    cache = {"max_size": f"{budget}B", "min_free": "1B"}
+    async with AsyncExitStack() as stack:
+        running = await _started(stack, hub, cache)
+        client = await stack.enter_async_context(aiohttp.ClientSession())
+        directory = Path(running.document["cache"]["directory"])
+        await _pull_from(client, running.url, image_list[0], "0")
+        harm(directory / "ledger.db")
+        await until(lambda: "ledger made anew" in running.log(), within=60)
+        for number, image in enumerate(image_list):
+            await _pull_from(client, running.url, image, str(number))
+            assert _taken(directory) <= budget
+        last = image_list[-1]
+        await until(lambda: last.digest in _known(directory), within=60)
+        assert all(Layout(directory).holds(Digest(digest)) for digest in _known(directory))
+
+
+def _known(directory: Path) -> set[str]:
+    """What the ledger at its path says is stored; nothing while it cannot be read."""
+    with suppress(sqlite3.Error), closing(open_database(directory / "ledger.db", 1.0, "ro")) as db:
+        return {row[0] for row in db.execute("SELECT digest FROM blob")}
+    return set()
+
+
+def _taken(directory: Path) -> int:
+    files = [path for below in ("blobs", "ingest") for path in (directory / below).rglob("*")]
+    return sum(path.stat().st_blocks * 512 for path in files if path.is_file())
+
+
+async def _pull_from(
+    client: aiohttp.ClientSession, url: str, image: images.Image, tag: str
+) -> None:
+    async with client.get(f"{url}/v2/app/manifests/{tag}") as response:
+        assert await response.read() == image.manifest
+    for blob in image.blobs:
+        async with client.get(f"{url}/v2/app/blobs/{blob.digest}") as response:
+            assert await response.read() == blob.body
+
+
+async def _started(
+    stack: AsyncExitStack, hub: ScriptedRegistry, cache: dict[str, str]
+) -> Proxy:
+    """Start a proxy with two workers, and its cache in a directory that goes with it."""
+    directory = stack.enter_context(TemporaryDirectory())
+    cache = {"directory": f"{directory}/cache", **cache}
+    settings = {"server": {"workers": 2}, "cache": cache}
+    manager = proxy({"docker.io": hub.url}, settings=settings)
+    running = await asyncio.to_thread(manager.__enter__)
+    stack.push_async_callback(asyncio.to_thread, manager.__exit__, None, None, None)
+    return running
