@@ -45,6 +45,7 @@ class Core:
         observer: is told what happens; the other replicas hear of it, too.
         warmer: has images in the store before anybody asks for them.
         warm_terms: how, where nobody says more; by the settings of now.
+        store_problem: tells why nothing is stored; None while blobs are stored.
     """
 
     pull_through: PullThrough
@@ -54,6 +55,7 @@ class Core:
     observer: Observer
     warmer: Warmer
     warm_terms: Callable[[], WarmTerms]
+    store_problem: Callable[[], str | None]
 
     def leave(self) -> None:
         """Say to the other replicas, soon, that this one ends: it is asked for nothing more."""
@@ -122,7 +124,10 @@ async def make_core(
     def warm_terms() -> WarmTerms:
         return terms_of(schedule.settings)
 
-    return Core(pull_through, apply, cluster, around, observer, warmer, warm_terms)
+    def store_problem() -> str | None:
+        return store.accounts.problem
+
+    return Core(pull_through, apply, cluster, around, observer, warmer, warm_terms, store_problem)
 
 
 def _upkeep(

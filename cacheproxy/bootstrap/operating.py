@@ -1,11 +1,13 @@
 """What operators see and do: the admin port, and what answers behind it."""
 
+import asyncio
 import errno
 import os
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -40,6 +42,8 @@ from cacheproxy.settings.model import Settings
 from cacheproxy.storage.layout import Layout
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# A probe of readiness has a second, by Kubernetes' default.
+_PROBLEM_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,18 @@ def make_operating(
     dashboard = Dashboard(gathering, access, clock, Place(pull_port, token_file))
     reading = Reading(source, gathering, dashboard)
     api = AdminApi(__version__, reading, pulling, Directory(inspection, aside))
-    app = make_admin_app(page, readiness)
+    app = make_admin_app(page, readiness, partial(_store_problem, pulling))
     api.add_to(app, Guard(access, clock))
     dashboard.add_to(app)
     return Operating(app, counts, inspection, aside)
+
+
+async def _store_problem(pulling: Pulling) -> str | None:
+    """Return why nothing is stored; None also while who pulls does not say so in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PROBLEM_SECONDS):
+            return (await pulling.live()).store_problem
+    return None
 
 
 def pulling_here(core: Core, board: UpstreamBoard, traffic: CountedTraffic) -> PullingHere:
@@ -119,7 +131,15 @@ def pulling_here(core: Core, board: UpstreamBoard, traffic: CountedTraffic) -> P
         me = str(core.cluster.settings.advertise)
         return [ReplicaStatus(one, one == me) for one in sorted({me, *core.cluster.index.live})]
 
-    return PullingHere(board, fills, replicas, traffic.count, _Warming(core), core.observer)
+    return PullingHere(
+        board,
+        fills,
+        replicas,
+        traffic.count,
+        _Warming(core),
+        core.observer,
+        core.store_problem,
+    )
 
 
 async def answer_supervisor(

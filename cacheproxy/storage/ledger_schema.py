@@ -63,8 +63,9 @@ def make_tables(database: sqlite3.Connection) -> None:
     (found,) = database.execute("PRAGMA user_version").fetchone()
     if found > VERSION:
         raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
-    database.executescript(SCHEMA)
-    set_version(database)
+    database.executescript(SCHEMA)  # of tables that exist it writes nothing, and waits for no lock
+    if found != VERSION:
+        set_version(database)
 
 
 def set_version(database: sqlite3.Connection) -> None:

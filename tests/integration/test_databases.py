@@ -8,16 +8,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
 import pytest
 
+from cacheproxy.doctor.server import check_server
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import FillEnded, LedgerReplaced, Responded
+from cacheproxy.domain.events import FillEnded, LedgerReplaced, Responded, StoreRecovered
 from cacheproxy.inprocess.databases import open_database
+from cacheproxy.settings import load
+from cacheproxy.settings.model import Settings
 from cacheproxy.settings.secret import Secret
+from cacheproxy.storage import ledger
 from cacheproxy.storage.layout import Layout
 from tests.integration.fills import until
 from tests.support import images
@@ -125,19 +130,43 @@ for path in sys.argv[1:]:
 """
 
 
-def _spoil(ledger: Path) -> None:
+_TOLD_BY = {"/readyz", "/api/v1/status", "/dashboard", "doctor"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """All that a proxy says to operators, by where it says so."""
+
+    by_place: dict[str, str]
+
+    def __contains__(self, text: str) -> bool:
+        return any(text in said for said in self.by_place.values())
+
+
+async def _said_of(proxy: HastyProxy, settings: Settings) -> _Said:
+    headers = {"Authorization": f"Bearer {_TOKEN}"}
+    found = {}
+    for place in ("/readyz", "/api/v1/status", "/dashboard", "/metrics"):
+        async with proxy.client.get(proxy.admin_url + place, headers=headers) as response:
+            assert response.status == 200
+            found[place] = await response.text()
+    found["doctor"] = str(await check_server(settings, {}))
+    return _Said(found)
+
+
+def _spoil(path: Path) -> None:
     """Overwrite the file and its log in place, as a failing disk does."""
-    log = ledger.with_name(ledger.name + "-wal")
-    subprocess.run([sys.executable, "-c", _SPOILING, ledger, log], check=True)
+    log = path.with_name(path.name + "-wal")
+    subprocess.run([sys.executable, "-c", _SPOILING, path, log], check=True)
 
 
-def _remove(ledger: Path) -> None:
-    ledger.unlink()
+def _remove(path: Path) -> None:
+    path.unlink()
 
 
-def _remove_all(ledger: Path) -> None:
-    for path in ledger.parent.glob("ledger.db*"):
-        path.unlink()
+def _remove_all(path: Path) -> None:
+    for each in path.parent.glob("ledger.db*"):
+        each.unlink()
 
 
 _HARM = [_spoil, _remove, _remove_all]
@@ -186,6 +215,27 @@ async def test_workers_share_a_ledger_that_was_made_anew(
         assert all(Layout(directory).holds(Digest(digest)) for digest in _known(directory))
 
 
+async def test_that_nothing_is_stored_is_visible_at_once(
+    hub: ScriptedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that cannot be written shows in readiness, the API, metrics, page and doctor."""
+    monkeypatch.setattr(ledger, "_LOCK_SECONDS", 0.05)
+    hub.add_image("library/app", "1", _FIRST)
+    wanted = Wanted(admin={"token": Secret(_TOKEN)})
+    problem = "the ledger cannot be written: database is locked"
+    async with hasty_proxy({"docker.io": hub}, tmp_path / "cache", wanted) as running:
+        settings = load(_configuration(running, hub, tmp_path / "cacheproxy.json"), {})
+        assert problem not in await _said_of(running, settings)
+        with closing(open_database(running.directory / "ledger.db", 1.0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await _pull(running, _FIRST, "1")
+            said = await _said_of(running, settings)
+        assert {one for one, text in said.by_place.items() if problem in text} == _TOLD_BY
+        assert "\ncacheproxy_store_writable 0.0\n" in said.by_place["/metrics"]
+        await until(lambda: running.events.of(StoreRecovered))
+        assert problem not in await _said_of(running, settings)
+
+
 def _known(directory: Path) -> set[str]:
     """What the ledger at its path says is stored; nothing while it cannot be read."""
     with suppress(sqlite3.Error), closing(open_database(directory / "ledger.db", 1.0, "ro")) as db:
@@ -208,9 +258,7 @@ async def _pull_from(
             assert await response.read() == blob.body
 
 
-async def _started(
-    stack: AsyncExitStack, hub: ScriptedRegistry, cache: dict[str, str]
-) -> Proxy:
+async def _started(stack: AsyncExitStack, hub: ScriptedRegistry, cache: dict[str, str]) -> Proxy:
     """Start a proxy with two workers, and its cache in a directory that goes with it."""
     directory = stack.enter_context(TemporaryDirectory())
     cache = {"directory": f"{directory}/cache", **cache}
