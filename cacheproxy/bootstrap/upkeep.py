@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from cacheproxy.domain.errors import CacheproxyError
-from cacheproxy.domain.events import UpkeepFailed
+from cacheproxy.domain.events import Unexpected, UpkeepFailed
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.filesystem import FilesystemStore
 
@@ -91,8 +91,14 @@ class Upkeep:
         try:
             await work()
         except (OSError, CacheproxyError) as error:
-            if str(error) != self._failure:  # which would be said every few seconds
-                self._observer.observe(UpkeepFailed(str(error)))
-            self._failure = str(error)
+            self._say_once(str(error), UpkeepFailed(str(error)))
+        except Exception as error:  # noqa: BLE001  # a mistake must not end upkeep in silence
+            self._say_once(repr(error), Unexpected(error))
         else:
             self._failure = ""
+
+    def _say_once(self, failure: str, event: UpkeepFailed | Unexpected) -> None:
+        """State a failure, unless it is the last one again."""
+        if failure != self._failure:
+            self._observer.observe(event)
+        self._failure = failure
