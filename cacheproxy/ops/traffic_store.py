@@ -35,6 +35,10 @@ _SUMS = ", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)
 _ADD = f"ON CONFLICT DO UPDATE SET {_SUMS}"
 _ADD_HOUR = f"INSERT INTO hourly VALUES (?, ?, ?, {_MARKS}) {_ADD}"  # noqa: S608  # our own names
 _ADD_OVERALL = f"INSERT INTO overall VALUES (?, ?, {_MARKS}) {_ADD}"  # noqa: S608  # likewise
+_DELETE_OLDEST = """
+DELETE FROM hourly WHERE hour <
+  (SELECT min(hour) FROM (SELECT DISTINCT hour FROM hourly ORDER BY hour DESC LIMIT ?))
+"""
 _LOCK_SECONDS = 2.0
 # Whoever glances at it may hold up a whole process, and can look again later.
 _GLANCE_SECONDS = 0.1
@@ -60,20 +64,28 @@ class TrafficStore:
         """Close it."""
         self._db.close()
 
-    def add(self, counted: Hours, forget_before: int) -> None:
-        """Add what was counted, all or nothing; hours before that one are forgotten.
+    def add(self, counted: Hours, keep: int) -> None:
+        """Add what was counted, all or nothing, and delete the oldest hours.
 
-        What there was overall is not.
+        Hours are kept by their number and not by their age: a clock that is set forward by a
+        year must not make all of them old. The sums of all time are never deleted.
+
+        Args:
+            counted: by hour, upstream and repository.
+            keep: number of hours with traffic that are kept.
         """
+        hours = {hour for hour, _, _ in counted}
         with transaction(self._db):
+            is_new = not all(map(self._has_hour, hours))
             for (hour, registry, repository), traffic in counted.items():
                 numbers = traffic.numbers
                 self._db.execute(_ADD_HOUR, (hour, registry, repository, *numbers))
                 self._db.execute(_ADD_OVERALL, (registry, repository, *numbers))
-            for hour in {hour for hour, _, _ in counted}:
+            for hour in hours:
                 self._fold_hour(hour)
             self._fold_overall()
-            self._db.execute("DELETE FROM hourly WHERE hour < ?", (forget_before,))
+            if is_new:
+                self._db.execute(_DELETE_OLDEST, (keep,))
 
     def since(self, hour: int) -> Hours:
         """All from an hour on."""
@@ -93,6 +105,10 @@ class TrafficStore:
             if row is None:
                 self._db.execute("INSERT INTO replica VALUES (?)", (name,))
         return name
+
+    def _has_hour(self, hour: int) -> bool:
+        found = self._db.execute("SELECT 1 FROM hourly WHERE hour = ? LIMIT 1", (hour,))
+        return found.fetchone() is not None
 
     def _fold_hour(self, hour: int) -> None:
         rows = self._db.execute("SELECT * FROM hourly WHERE hour = ?", (hour,)).fetchall()

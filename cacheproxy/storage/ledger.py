@@ -130,6 +130,8 @@ class Ledger(Rows):
         """What was reserved is a blob now."""
         with self._transaction():
             self._unreserve([entry.digest])
+            # Whoever took stock may have found the file first, and cannot tell whose it is.
+            self._delete_unowned(entry.digest)
             self._insert([entry])
             self._relate(entry.digest, children)
 

@@ -133,6 +133,10 @@ class Rows:
         self._db.executemany("DELETE FROM blob WHERE digest = ?", gone)
         self._db.executemany("DELETE FROM child WHERE parent = ?", gone)
 
+    def _delete_unowned(self, digest: Digest) -> None:
+        """Delete a blob's row, but not its relations, if it counts for no upstream."""
+        self._db.execute("DELETE FROM blob WHERE digest = ? AND registry = ''", (digest,))
+
     def _with_parts(self, digests: Iterable[str]) -> list[Digest]:
         """These, and all that they refer to: an index to images, those to their layers."""
         found: dict[str, None] = {}

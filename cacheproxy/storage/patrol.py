@@ -73,7 +73,8 @@ class Patrol:
             rate: bytes per second at most.
 
         Raises:
-            OSError: the cache directory cannot be used.
+            OSError: the cache directory cannot be used, or a part of it could not be read.
+            StorageError: the ledger cannot be written.
         """
         while True:
             with locked(self._layout.scrub) as descriptor:
@@ -93,7 +94,8 @@ class Patrol:
         waits: list[float] = []
         pace = Pace(rate, self._clock.monotonic, waits.append)
         scrub = Scrub(self._layout, self._strike, pace)
-        listed = await finished(self._executor, lambda: stored(self._layout))
+        errors: list[OSError] = []
+        listed = await finished(self._executor, lambda: stored(self._layout, errors.append))
         known = await self._accounts.known()
         digests = [digest for digest, _ in listed if digest > going.after]
         noted = self._clock.monotonic()
@@ -108,6 +110,8 @@ class Patrol:
                 await self._clock.sleep(sum(waits))
                 waits.clear()
         _write(descriptor, Round(going.began, is_over=True))
+        if errors:
+            raise errors[0]
 
     def _strike(self, digests: Iterable[Digest]) -> list[Digest]:
         return self._accounts.strike_from_thread(digests, self._layout.holds)

@@ -1,11 +1,13 @@
 """Scrubbing in the background."""
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,3 +239,24 @@ async def test_a_ledger_that_is_busy_ends_no_patrol(
     assert (found.digest, found.outcome) == (scene.blobs[1], "struck out")
     await scene.until_over()
     await tasks.close()
+
+
+async def test_a_directory_that_cannot_be_read_is_told_and_passed_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard with an I/O error costs no pass: all other blobs are read, and the error is told."""
+    shard, real = Path(scene.layout.blob(scene.blobs[1])).parent, os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path) == shard:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    upkeep, tasks = Upkeep(scene.store, scene.clock, scene.events, DAY), Tasks()
+    tasks.start(upkeep.scrub(DAY, RATE), "scrub")
+    await until(lambda: scene.events.of(UpkeepFailed))
+    await tasks.close()
+    assert scene.said.endswith("over\n")
+    assert scene.read() == 10_000
+    assert "Input/output error" in scene.events.of(UpkeepFailed)[0].error
