@@ -213,6 +213,8 @@ async def test_workers_share_a_ledger_that_was_made_anew(
         last = image_list[-1]
         await until(lambda: last.digest in _known(directory), within=60)
         assert all(Layout(directory).holds(Digest(digest)) for digest in _known(directory))
+        async with client.get(f"{running.admin_url}/metrics") as response:
+            assert "\ncacheproxy_store_writable 1.0\n" in await response.text()
 
 
 async def test_that_nothing_is_stored_is_visible_at_once(
