@@ -11,14 +11,19 @@ from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from cacheproxy.doctor.server import check_server
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import FillEnded, LedgerReplaced, Responded, StoreRecovered
 from cacheproxy.inprocess.databases import open_database
+from cacheproxy.ops.api.model import Live
+from cacheproxy.ops.api.pulling import Pulling
+from cacheproxy.ops.api.workers import Workers, make_worker_app
 from cacheproxy.settings import load
 from cacheproxy.settings.model import Settings
 from cacheproxy.settings.secret import Secret
@@ -236,6 +241,37 @@ async def test_that_nothing_is_stored_is_visible_at_once(
         assert "\ncacheproxy_store_writable 0.0\n" in said.by_place["/metrics"]
         await until(lambda: running.events.of(StoreRecovered))
         assert problem not in await _said_of(running, settings)
+
+
+class _Worker:
+    """A worker (`Pulling`) of which nothing is known but whether it stores."""
+
+    def __init__(self, problem: str | None) -> None:
+        self._problem = problem
+
+    async def live(self) -> Live:
+        return Live([], [], [], self._problem)
+
+
+async def test_one_worker_that_stores_nothing_is_enough(tmp_path: Path) -> None:
+    """The supervisor says why nothing is stored if any of its workers says so."""
+
+    async def flushed() -> None:
+        pass
+
+    problems = (None, "the ledger cannot be written: disk I/O error", None)
+    sockets = [tmp_path / f"{number}.sock" for number in range(len(problems))]
+    async with AsyncExitStack() as stack:
+        for problem, path in zip(problems, sockets, strict=True):
+            worker = cast("Pulling", _Worker(problem))
+            runner = web.AppRunner(make_worker_app(worker, flushed), access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.UnixSite(runner, str(path)).start()
+        for asked, problem in ((sockets, problems[1]), (sockets[:1], None)):
+            workers = Workers(asked)
+            stack.push_async_callback(workers.close)
+            assert (await workers.live()).store_problem == problem
 
 
 def _known(directory: Path) -> set[str]:
