@@ -8,6 +8,7 @@ write-ahead log that this process still writes to. So nothing but SQLite ever op
 file, not even to make it.
 """
 
+import errno
 import os
 import sqlite3
 import stat
@@ -79,6 +80,9 @@ def make_database(
         sqlite3.Error, OSError: the database cannot be used.
     """
     make_file(path)
+    # SQLite would open it read-only, or try again and again.
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     identity = identity_of(path)
     database = open_database(path, busy_timeout)
     try:

@@ -94,6 +94,17 @@ def test_a_directory_that_does_not_exist_is_an_error(path: Path) -> None:
         make_database(path / "x.db", _SECONDS, _make_table)
 
 
+def test_a_file_that_is_not_ours_to_write_is_an_error_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database of another user is refused before SQLite would open it for reading only."""
+    make_database(path, _SECONDS, _make_table).close()
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everything
+    with pytest.raises(PermissionError, match="Permission denied") as caught:
+        make_database(path, 60.0, _make_table)
+    assert caught.value.filename == str(path)
+
+
 def test_making_waits_for_who_makes_it_too(path: Path) -> None:
     """Processes that start at once make one database between them."""
     calls: list[int] = []
