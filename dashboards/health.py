@@ -4,6 +4,13 @@ from dashboards.panels import Panel, Query, states
 from dashboards.queries import INSTANCE, UPSTREAM, rate
 
 DISK = (
+    states(
+        "Store",
+        "Whether blobs are stored. While the ledger cannot be written, what is not cached streams "
+        "from upstream, and each client costs a download.",
+        Query(f"cacheproxy_store_writable{{{INSTANCE}}}", "{{instance}}"),
+        ("stored", "nothing is stored"),
+    ),
     Panel(
         "Room",
         "A full cache is a cache at work. Reserved is for downloads under way.",

@@ -46,6 +46,7 @@ class Core:
         observer: is told what happens; the other replicas hear of it, too.
         warmer: has images in the store before anybody asks for them.
         warm_terms: how, where nobody says more; by the settings of now.
+        store_problem: tells why nothing is stored; None while blobs are stored.
     """
 
     pull_through: PullThrough
@@ -55,6 +56,7 @@ class Core:
     observer: Observer
     warmer: Warmer
     warm_terms: Callable[[], WarmTerms]
+    store_problem: Callable[[], str | None]
 
     def leave(self) -> None:
         """Say to the other replicas, soon, that this one ends: it is asked for nothing more."""
@@ -123,7 +125,10 @@ async def make_core(
     def warm_terms() -> WarmTerms:
         return terms_of(schedule.settings)
 
-    return Core(pull_through, apply, cluster, around, observer, warmer, warm_terms)
+    def store_problem() -> str | None:
+        return store.accounts.problem
+
+    return Core(pull_through, apply, cluster, around, observer, warmer, warm_terms, store_problem)
 
 
 def _upkeep(
@@ -132,6 +137,7 @@ def _upkeep(
     cache, clock, tasks = settings.cache, around.clock, around.tasks
     upkeep = Upkeep(store, clock, around.observer, cache.keep_partial)
     tasks.keep_running(upkeep.run, "upkeep")
+    tasks.keep_running(upkeep.recount, "recount")
     if cache.scrub_every is not None:
         tasks.keep_running(partial(upkeep.scrub, cache.scrub_every, cache.scrub_rate), "scrub")
     records = None

@@ -1,8 +1,11 @@
 """What operators see and do: the admin port, and what answers behind it."""
 
+import asyncio
 import errno
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -29,6 +32,8 @@ from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.open_file import OpenFile
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# A probe of readiness has a second, by Kubernetes' default.
+_PROBLEM_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,18 @@ def make_operating(
     dashboard = Dashboard(gathering, access, clock, Place(pull_port, token_file))
     reading = Reading(source, gathering, dashboard)
     api = AdminApi(__version__, reading, pulling, Directory(inspection, aside))
-    app = make_admin_app(page, readiness)
+    app = make_admin_app(page, readiness, partial(_store_problem, pulling))
     api.add_to(app, Guard(access, clock))
     dashboard.add_to(app)
     return Operating(app, counts, inspection, aside)
+
+
+async def _store_problem(pulling: Pulling) -> str | None:
+    """Return why nothing is stored; None also while who pulls does not say so in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PROBLEM_SECONDS):
+            return (await pulling.live()).store_problem
+    return None
 
 
 def _prices(settings: Settings) -> Prices:

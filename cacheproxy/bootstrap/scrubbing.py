@@ -16,7 +16,7 @@ from cacheproxy.ops.api.work import (
 from cacheproxy.settings.sizes import parse_bytes
 from cacheproxy.storage.inventory import stored
 from cacheproxy.storage.pace import Pace
-from cacheproxy.storage.scrub import Checked, Finding, Hashed, Scrub
+from cacheproxy.storage.scrub import Checked, Finding, Hashed, Scrub, Step, Waited
 
 # Within a large blob it is told how far it is so often, in seconds.
 _TELL_SECONDS = 0.2
@@ -55,7 +55,7 @@ class _Report:
         self._said = time.monotonic()
         self._is_mended: dict[Digest, bool] = {}
 
-    def hear(self, step: Hashed | Checked | Finding) -> None:
+    def hear(self, step: Step) -> None:
         """Take note of a step, and tell it."""
         match step:
             case Hashed(count):
@@ -69,6 +69,8 @@ class _Report:
             case Finding():
                 self._is_mended[step.digest] = step.is_mended
                 self._told(step)
+            case Waited():
+                pass
 
     def summary(self) -> ScrubSummary:
         """What it came to."""

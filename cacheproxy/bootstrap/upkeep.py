@@ -1,10 +1,11 @@
 """What the store needs now and then, off the path of requests."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from cacheproxy.domain.errors import CacheproxyError
-from cacheproxy.domain.events import UpkeepFailed
+from cacheproxy.domain.errors import CacheproxyError, StorageError
+from cacheproxy.domain.events import Unexpected, UpkeepFailed
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.filesystem import FilesystemStore
 
@@ -29,7 +30,7 @@ class Upkeep:
         self._clock = clock
         self._observer = observer
         self._keep_partial = keep_partial
-        self._failure = ""
+        self._failures: dict[str, str] = {}
 
     async def run(self) -> NoReturn:
         """For ever, but for cancellation."""
@@ -37,12 +38,22 @@ class Upkeep:
         turn = 0
         while True:
             await self._try(self._store.accounts.flush)
+            await self._try(self._probe)
             if turn % _KEEP_WITHIN_EVERY == 0:
                 await self._try(self._store.accounts.keep_within)
             if turn % _SWEEP_EVERY == 0:
                 await self._try(self._sweep)
             turn += 1
             await self._clock.sleep(_FLUSH_SECONDS)
+
+    async def recount(self) -> NoReturn:
+        """Take stock whenever the ledger was made anew; downloads wait for it."""
+        while True:
+            await self._store.accounts.wait_replaced()
+            while not self._store.accounts.is_counted:
+                await self._try(self._store.take_stock)
+                if not self._store.accounts.is_counted:
+                    await self._clock.sleep(_FLUSH_SECONDS)
 
     async def keep_within(self) -> None:
         """Evict what a smaller budget has no room for: now, not in a minute."""
@@ -71,6 +82,10 @@ class Upkeep:
             await self._try(look)
             await self._clock.sleep(_FORGET_SECONDS)
 
+    async def _probe(self) -> None:
+        with contextlib.suppress(StorageError):  # stated already, by whoever cannot store
+            await self._store.accounts.probe()
+
     async def _sweep(self) -> None:
         await self._store.sweep(self._keep_partial)
         await self._store.settle()
@@ -81,8 +96,21 @@ class Upkeep:
         try:
             await work()
         except (OSError, CacheproxyError) as error:
-            if str(error) != self._failure:  # which would be said every few seconds
-                self._observer.observe(UpkeepFailed(str(error)))
-            self._failure = str(error)
+            self._say_once(work, UpkeepFailed(str(error)))
+        except Exception as error:  # noqa: BLE001  # a mistake must not end upkeep in silence
+            self._say_once(work, Unexpected(error))
         else:
-            self._failure = ""
+            self._failures.pop(_name(work), None)
+
+    def _say_once(
+        self, work: Callable[[], Awaitable[None]], event: UpkeepFailed | Unexpected
+    ) -> None:
+        """State how work has failed, unless it failed in the same way the last time."""
+        name, failure = _name(work), repr(event)
+        if self._failures.get(name) != failure:
+            self._observer.observe(event)
+        self._failures[name] = failure
+
+
+def _name(work: Callable[[], Awaitable[None]]) -> str:
+    return getattr(work, "__qualname__", repr(work))

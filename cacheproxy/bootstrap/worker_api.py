@@ -44,7 +44,15 @@ def pulling_here(core: Core, board: UpstreamBoard, traffic: CountedTraffic) -> P
         me = str(core.cluster.settings.advertise)
         return [ReplicaStatus(one, one == me) for one in sorted({me, *core.cluster.index.live})]
 
-    return PullingHere(board, fills, replicas, traffic.count, _Warming(core), core.observer)
+    return PullingHere(
+        board,
+        fills,
+        replicas,
+        traffic.count,
+        _Warming(core),
+        core.observer,
+        core.store_problem,
+    )
 
 
 async def answer_supervisor(

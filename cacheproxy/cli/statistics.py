@@ -90,6 +90,8 @@ def _state(status: Json) -> Iterator[str]:
         f"{words.counted(store['blobs'], 'blob')}; the volume has {words.size(store['free_bytes'])}"
         " free"
     )
+    if status["store_problem"]:
+        yield f"  nothing is stored: {status['store_problem']}"
     for fill in status["fills"]:
         of = f" of {words.size(fill['size_bytes'])}" if fill["size_bytes"] else ""
         name = f"{fill['upstream']}/{fill['repository']}"

@@ -29,6 +29,7 @@ class _Answer:
     status: int
     digest: str
     said: str
+    body: bytes = b""
 
 
 async def check_server(settings: Settings, samples: Mapping[str, Sample]) -> list[Finding]:
@@ -117,7 +118,7 @@ class _Asking:
             async with self._session.get(self.url + target, headers=headers) as response:
                 body = await response.content.read(_ANSWER)
                 digest = response.headers.get("Docker-Content-Digest", "")
-                return _Answer(response.status, digest, _message(body))
+                return _Answer(response.status, digest, _message(body), body)
         except TimeoutError:
             return _Answer(0, "", "no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -189,4 +190,19 @@ async def _health(settings: Settings) -> list[Finding]:
         said = f"{address}/readyz: {ready.status}, {ready.said}"
         advice = "it is starting or draining: see its log, and try again"
         return [Finding(name, "warning", said, advice)]
+    problem = _problem(ready.body)
+    if problem:
+        advice = (
+            "it is tried again every few seconds; if it stays, look at the volume (df, dmesg) and "
+            "at the server's log"
+        )
+        return [Finding(name, "failed", f"{address}/readyz: {problem}", advice)]
     return [Finding(name, "ok", f"{address}: /healthz and /readyz answer")]
+
+
+def _problem(body: bytes) -> str:
+    """Return the problem that a server which is ready has nevertheless; empty if none."""
+    try:
+        return str(json.loads(body).get("problem", ""))
+    except (ValueError, AttributeError):
+        return ""

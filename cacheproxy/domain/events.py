@@ -272,6 +272,33 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The ledger cannot be written, so nothing is stored from now on.
+
+    Attributes:
+        error: the reason, in a sentence.
+    """
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered:
+    """The ledger can be written again, so blobs are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReplaced:
+    """The ledger was made anew, and takes stock of what the cache directory holds.
+
+    Attributes:
+        reason: why the ledger before it was given up.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class UpkeepFailed:
     """The store could not be looked after, for now; it is tried again."""
 
@@ -358,6 +385,9 @@ Event = (
     | Scrubbed
     | Damaged
     | MetadataFailed
+    | StoreFailed
+    | StoreRecovered
+    | LedgerReplaced
     | UpkeepFailed
     | TaskFailed
     | SharedStoreLost

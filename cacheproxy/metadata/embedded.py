@@ -21,6 +21,7 @@ from cacheproxy.domain.errors import DigestInvalid, StartError, StorageError
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Repository, Tag
+from cacheproxy.inprocess.databases import make_file
 
 T = TypeVar("T")
 
@@ -175,6 +176,7 @@ def read_tag(value: object) -> TagRecord | None:
 def _open(path: Path) -> diskcache.Cache:
     """The one place that opens it: diskcache does not remember the class of its disk."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_file(path / diskcache.core.DBNAME)
     cache = diskcache.Cache.__new__(diskcache.Cache)
     try:
         cache.__init__(

@@ -12,6 +12,7 @@ from pathlib import Path
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.reference import Repository, Tag
+from cacheproxy.inprocess.databases import open_database, transaction
 from cacheproxy.metadata.embedded import read_tag, tag_key
 
 _LOCK_SECONDS = 10.0
@@ -29,8 +30,7 @@ class EmbeddedRecords:
         Raises:
             sqlite3.Error: it cannot be used.
         """
-        uri = (directory / "cache.db").absolute().as_uri() + "?mode=rw"
-        self._db = sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
+        self._db = open_database(directory / "cache.db", _LOCK_SECONDS)
         try:
             self._keys("tag ")
         except sqlite3.Error:
@@ -73,15 +73,10 @@ class EmbeddedRecords:
 
     def forget(self, keys: Iterable[str]) -> int:
         """Delete records; returns how many there were."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             done = self._db.executemany(
                 "DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys]
             )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         return max(0, done.rowcount)
 
     def _keys(self, begin: str) -> list[str]:

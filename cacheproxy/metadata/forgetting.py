@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid, StorageError
+from cacheproxy.inprocess.databases import open_database, transaction
 from cacheproxy.metadata.embedded import read_tag
 from cacheproxy.ports import Clock
 
@@ -63,20 +64,15 @@ class Forgetting:
     def _step(self, after: int, now: float) -> tuple[int, int]:
         """Look at the next few; how many of them went, and the last one, 0 where none is left."""
         try:
-            with closing(self._opened()) as db:
+            with closing(open_database(self._path, _LOCK_SECONDS)) as db:
                 rows: list[_Row] = db.execute(_LOOK, (after, _STEP)).fetchall()
                 gone = [(row[0], row[3]) for row in rows if self._is_gone(row, now)]
                 if gone:
-                    db.execute("BEGIN IMMEDIATE")
-                    db.executemany(_DELETE, gone)
-                    db.execute("COMMIT")
+                    with transaction(db):
+                        db.executemany(_DELETE, gone)
         except sqlite3.Error as error:
             raise StorageError(f"the metadata store failed: {error}") from error
         return len(gone), rows[-1][0] if len(rows) == _STEP else 0
-
-    def _opened(self) -> sqlite3.Connection:
-        uri = self._path.absolute().as_uri() + "?mode=rw"
-        return sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
 
     def _is_gone(self, row: _Row, now: float) -> bool:
         _, key, value, stored_at = row

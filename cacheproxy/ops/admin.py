@@ -1,6 +1,7 @@
 """The admin port: health and metrics."""
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -28,14 +29,31 @@ class Readiness:
         self.ready, self.word = False, "draining"
 
 
-def make_admin_app(page: Page, readiness: Readiness) -> web.Application:
-    """The application of the admin port."""
+async def _no_problem() -> str | None:
+    return None
+
+
+def make_admin_app(
+    page: Page,
+    readiness: Readiness,
+    store_problem: Callable[[], Awaitable[str | None]] = _no_problem,
+) -> web.Application:
+    """Make the application of the admin port.
+
+    Args:
+        page: of metrics.
+        readiness: whether pulls may come.
+        store_problem: tells why nothing is stored. Such a process stays ready: what is cached
+            is served, and the rest streams from upstream.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return _status(200, "ok")
 
     async def readyz(_: web.Request) -> web.Response:
-        return _status(200 if readiness.ready else 503, readiness.word)
+        problem = await store_problem()
+        details = {} if problem is None else {"problem": f"nothing is stored: {problem}"}
+        return _status(200 if readiness.ready else 503, readiness.word, **details)
 
     async def show(_: web.Request) -> web.Response:
         return web.Response(body=page.render(), headers={"Content-Type": CONTENT_TYPE})
@@ -51,6 +69,6 @@ def make_admin_app(page: Page, readiness: Readiness) -> web.Application:
     return app
 
 
-def _status(status: int, word: str) -> web.Response:
-    body = json.dumps({"status": word}).encode()
+def _status(status: int, word: str, **details: str) -> web.Response:
+    body = json.dumps({"status": word, **details}).encode()
     return web.Response(status=status, body=body, content_type="application/json")

@@ -15,11 +15,14 @@ from cacheproxy.domain.events import (
     Event,
     Evicted,
     FillEnded,
+    LedgerReplaced,
     MetadataFailed,
     Responded,
     SharedStoreFound,
     SharedStoreLost,
     SharedStoreUnreadable,
+    StoreFailed,
+    StoreRecovered,
     TaskFailed,
     Unexpected,
     UpkeepFailed,
@@ -102,6 +105,8 @@ class EventLog:
                 self._left(event)
             case Warmed() | WarmFailed():
                 self._warmed(event)
+            case StoreFailed() | StoreRecovered() | LedgerReplaced():
+                self._store(event)
             case Unexpected(error):
                 self._log.error("unexpected error", exc_info=error)
             case _:
@@ -182,6 +187,16 @@ class EventLog:
                 self._log.error("background task failed", task=task, pause=pause, exc_info=failure)
             case _:
                 pass
+
+    def _store(self, event: StoreFailed | StoreRecovered | LedgerReplaced) -> None:
+        """Log whether blobs are stored."""
+        match event:
+            case StoreFailed(error):
+                self._log.error("nothing is stored", error=error)
+            case StoreRecovered():
+                self._log.info("blobs are stored again")
+            case LedgerReplaced(reason):
+                self._log.warning("ledger made anew from the cache directory", reason=reason)
 
     def _left(self, event: Evicted | Damaged) -> None:
         """A blob is not in the store any more."""

@@ -77,7 +77,7 @@ class TrafficLog:
     def close(self) -> None:
         """Write down what is pending, and close the store."""
         with contextlib.suppress(sqlite3.Error, OSError):
-            self._executor.submit(self._write, *self._pending()).result()
+            self._executor.submit(self._write, self._pending()).result()
         if self._opened is not None:
             self._executor.submit(self._opened.close).result()
         self._executor.shutdown()
@@ -128,9 +128,9 @@ class TrafficLog:
         Raises:
             sqlite3.Error, OSError: it cannot be written; it is kept.
         """
-        counted, oldest = self._pending()
+        counted = self._pending()
         try:
-            await self._do(lambda: self._write(counted, oldest))
+            await self._do(lambda: self._write(counted))
         except (sqlite3.Error, OSError):
             self._keep(counted)
             raise
@@ -162,14 +162,13 @@ class TrafficLog:
             numbers = self._counting[key] = [0] * len(FIELDS)
         return numbers
 
-    def _pending(self) -> tuple[Hours, int]:
+    def _pending(self) -> Hours:
         counting, self._counting = self._counting, {}
-        counted = {key: Traffic(*numbers) for key, numbers in counting.items()}
-        return counted, hour_of(self._clock.now()) - _KEPT_HOURS
+        return {key: Traffic(*numbers) for key, numbers in counting.items()}
 
-    def _write(self, counted: Hours, oldest: int) -> None:
+    def _write(self, counted: Hours) -> None:
         if counted:
-            self._store().add(counted, oldest)
+            self._store().add(counted, _KEPT_HOURS)
 
     def _store(self) -> TrafficStore:
         """The store; in the thread that has it."""

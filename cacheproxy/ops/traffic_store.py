@@ -1,12 +1,12 @@
 """The traffic of one cache directory, in SQLite: exact over restarts, and over all workers."""
 
-import os
 import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from cacheproxy.domain.traffic import FIELDS, Hours, Totals, Traffic, folded
+from cacheproxy.inprocess.databases import make_database, open_database, transaction
 
 _VERSION = 2
 _COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in FIELDS)
@@ -35,6 +35,10 @@ _SUMS = ", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)
 _ADD = f"ON CONFLICT DO UPDATE SET {_SUMS}"
 _ADD_HOUR = f"INSERT INTO hourly VALUES (?, ?, ?, {_MARKS}) {_ADD}"  # noqa: S608  # our own names
 _ADD_OVERALL = f"INSERT INTO overall VALUES (?, ?, {_MARKS}) {_ADD}"  # noqa: S608  # likewise
+_DELETE_OLDEST = """
+DELETE FROM hourly WHERE hour <
+  (SELECT min(hour) FROM (SELECT DISTINCT hour FROM hourly ORDER BY hour DESC LIMIT ?))
+"""
 _LOCK_SECONDS = 2.0
 # Whoever glances at it may hold up a whole process, and can look again later.
 _GLANCE_SECONDS = 0.1
@@ -54,36 +58,34 @@ class TrafficStore:
             sqlite3.Error: it cannot be used, or a later version has written it.
             OSError: likewise.
         """
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._db = sqlite3.connect(
-            path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._make()
-        except BaseException:
-            self._db.close()
-            raise
+        self._db = make_database(path, _LOCK_SECONDS, _make_tables)
 
     def close(self) -> None:
         """Close it."""
         self._db.close()
 
-    def add(self, counted: Hours, forget_before: int) -> None:
-        """Add what was counted, all or nothing; hours before that one are forgotten.
+    def add(self, counted: Hours, keep: int) -> None:
+        """Add what was counted, all or nothing, and delete the oldest hours.
 
-        What there was overall is not.
+        Hours are kept by their number and not by their age: a clock that is set forward by a
+        year must not make all of them old. The sums of all time are never deleted.
+
+        Args:
+            counted: by hour, upstream and repository.
+            keep: number of hours with traffic that are kept.
         """
-        with _Transaction(self._db):
+        hours = {hour for hour, _, _ in counted}
+        with transaction(self._db):
+            is_new = not all(map(self._has_hour, hours))
             for (hour, registry, repository), traffic in counted.items():
                 numbers = traffic.numbers
                 self._db.execute(_ADD_HOUR, (hour, registry, repository, *numbers))
                 self._db.execute(_ADD_OVERALL, (registry, repository, *numbers))
-            for hour in {hour for hour, _, _ in counted}:
+            for hour in hours:
                 self._fold_hour(hour)
             self._fold_overall()
-            self._db.execute("DELETE FROM hourly WHERE hour < ?", (forget_before,))
+            if is_new:
+                self._db.execute(_DELETE_OLDEST, (keep,))
 
     def since(self, hour: int) -> Hours:
         """All from an hour on."""
@@ -97,27 +99,16 @@ class TrafficStore:
 
     def replica(self) -> str:
         """A name of this directory's own, made when it was first asked for."""
-        with _Transaction(self._db):
+        with transaction(self._db):
             row = self._db.execute("SELECT name FROM replica").fetchone()
             name = secrets.token_hex(8) if row is None else str(row[0])
             if row is None:
                 self._db.execute("INSERT INTO replica VALUES (?)", (name,))
         return name
 
-    def _make(self) -> None:
-        with _Transaction(self._db):
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            if version < _VERSION:
-                (old,) = self._db.execute(
-                    "SELECT count(*) FROM sqlite_master WHERE name = 'traffic'"
-                ).fetchone()
-                for statement in _MIGRATE.split(";") if old else ():
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+    def _has_hour(self, hour: int) -> bool:
+        found = self._db.execute("SELECT 1 FROM hourly WHERE hour = ? LIMIT 1", (hour,))
+        return found.fetchone() is not None
 
     def _fold_hour(self, hour: int) -> None:
         rows = self._db.execute("SELECT * FROM hourly WHERE hour = ?", (hour,)).fetchall()
@@ -146,20 +137,23 @@ def overall_in(path: Path) -> Totals:
     Raises:
         sqlite3.Error: it cannot be read, or has not been made yet.
     """
-    url = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(url, uri=True, timeout=_GLANCE_SECONDS)) as db:
+    with closing(open_database(path, _GLANCE_SECONDS, "ro")) as db:
         rows = db.execute(f"SELECT registry, repository, {', '.join(FIELDS)} FROM overall")  # noqa: S608  # our own names
         return {(row[0], row[1]): Traffic(*row[2:]) for row in rows}
 
 
-class _Transaction:
-    """All or nothing."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+def _make_tables(database: sqlite3.Connection) -> None:
+    """Make the tables, or bring those of an earlier version up to date."""
+    with transaction(database):
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+        if version < _VERSION:
+            (old,) = database.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'traffic'"
+            ).fetchone()
+            for statement in _MIGRATE.split(";") if old else ():
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {_VERSION}")

@@ -2,6 +2,8 @@
 
 blobs/sha256/6c/6c3c…      committed: verified, complete, read-only
 ledger.db                  the account: sizes, uses, reservations
+ledger.db.lock             held by a process that makes the ledger anew
+ledger.db.damaged-17…      a ledger that could not be read, set aside
 ingest/sha256-6c3c…        being written by the process that holds its lock, or left over
 scrub                      how far the scrub in the background is
 warm                       locked by the process that goes by the schedule of `warm`

@@ -5,22 +5,19 @@ reservation is a transaction, and the bound holds for all of them together. What
 uses is worth keeping over restarts; what it says of bytes is checked against the directory.
 """
 
-import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cacheproxy.domain.budget import Budget, Entry, evictable, excess, heated, is_idle
 from cacheproxy.domain.digest import Digest
+from cacheproxy.inprocess.databases import identity_of, make_database, make_file, transaction
 from cacheproxy.storage.claims import Claim, Left, Use
 from cacheproxy.storage.ledger_rows import Rows
-from cacheproxy.storage.ledger_schema import SCHEMA, VERSION
+from cacheproxy.storage.ledger_schema import make_tables, set_version
 
 _LOCK_SECONDS = 10.0
-# What is not over in a moment.
-_LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 
 
 class Ledger(Rows):
@@ -47,42 +44,27 @@ class Ledger(Rows):
         self._remove = remove
         self._free = free
         self._drop = drop
-        # isolation_level=None: transactions begin and end where it is written below.
-        # What is in it names repositories; it is its owner's, as all beside it.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        super().__init__(
-            sqlite3.connect(
-                path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        )
-        try:
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _prepare(self) -> None:
-        """Make the tables. Workers open it at once, and this does not wait for a lock."""
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                (found,) = self._db.execute("PRAGMA user_version").fetchone()
-                if found > VERSION:
-                    raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.executescript(SCHEMA)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode in _LASTING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+        make_file(path)
+        # Before the connection: if the file is replaced in between, it is not `is_current`.
+        self.path, self.identity = path, identity_of(path)
+        super().__init__(make_database(path, _LOCK_SECONDS, make_tables))
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    def is_current(self) -> bool:
+        """Return whether the path still leads to the file that this ledger has open."""
+        return identity_of(self.path) == self.identity
+
+    def probe(self) -> None:
+        """Write something that changes nothing.
+
+        Raises:
+            sqlite3.Error: the ledger cannot be written.
+        """
+        with self._transaction():
+            set_version(self._db)
 
     # -- room ----------------------------------------------------------------------------
 
@@ -103,12 +85,14 @@ class Ledger(Rows):
                 self._assign(claim.digest, left_by)
                 return False, evicted
             if wanted:
-                self._db.execute(
-                    "INSERT INTO reservation VALUES (?, ?, ?)"
-                    " ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
-                    (claim.digest, claim.size, claim.registry),
-                )
+                self._reserve(claim)
         return True, evicted
+
+    def restore(self, claims: Iterable[Claim]) -> None:
+        """Reserve again, in a new ledger, what downloads under way had reserved in the old one."""
+        with self._transaction():
+            for claim in claims:
+                self._reserve(claim)
 
     def evict(self, needed: int, budget: Budget, now: float) -> list[Entry]:
         """Evict at least so many bytes, if that many may go: the disk is fuller than we knew."""
@@ -138,6 +122,8 @@ class Ledger(Rows):
         """What was reserved is a blob now."""
         with self._transaction():
             self._unreserve([entry.digest])
+            # Whoever took stock may have found the file first, and cannot tell whose it is.
+            self._delete_unowned(entry.digest)
             self._insert([entry])
             self._relate(entry.digest, children)
 
@@ -172,10 +158,15 @@ class Ledger(Rows):
             for digest in {**reserved, **dict.fromkeys(found, "")}:
                 self._settle(digest, reserved.get(digest, ""), *look(digest))
 
-    def settle_one(self, digest: Digest, look: Callable[[Digest], Left]) -> None:
-        """Have the reservation of one download be what is there, as `settle` does for all."""
+    def settle_one(self, digest: Digest, look: Callable[[Digest], Left]) -> str:
+        """Have the reservation of one download be what is there, as `settle` does for all.
+
+        Returns what that is.
+        """
         with self._transaction():
-            self._settle(digest, self._reserved_for(digest), *look(digest))
+            what, size = look(digest)
+            self._settle(digest, self._reserved_for(digest), what, size)
+        return what
 
     def _settle(self, digest: Digest, registry: str, what: str, size: int) -> None:
         match what:
@@ -269,17 +260,8 @@ class Ledger(Rows):
 
     # -- within a transaction -------------------------------------------------------------
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE: the right to write from the start, or two processes could both read that
-        # there is room, and both take it.
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[None]:
+        return transaction(self._db)
 
     def _make_room(
         self, wanted: int, registry: str, budget: Budget, now: float, evicted: list[Entry]

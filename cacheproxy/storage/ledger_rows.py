@@ -7,7 +7,7 @@ from cacheproxy.domain.budget import Entry
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.patterns import Patterns
 from cacheproxy.domain.relations import Relations
-from cacheproxy.storage.claims import Usage
+from cacheproxy.storage.claims import Claim, Usage
 
 _ALL = "SELECT digest, size, kind, registry, since, last_used, heat FROM blob"
 _USED = "SELECT COALESCE(SUM(stored), 0), COALESCE(SUM(reserved), 0) FROM used"
@@ -94,6 +94,13 @@ class Rows:
         rows = self._db.execute(*_of(_PARTIAL, registry)).fetchall()
         return sorted(((Digest(row[0]), row[1], row[2]) for row in rows), key=lambda row: -row[1])
 
+    def _reserve(self, claim: Claim) -> None:
+        self._db.execute(
+            "INSERT INTO reservation VALUES (?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
+            (claim.digest, claim.size, claim.registry),
+        )
+
     def _keep(self, digest: Digest, size: int) -> None:
         """Count the room of a partial download, for whichever upstream it counted."""
         self._db.execute(
@@ -132,6 +139,10 @@ class Rows:
         gone = [(digest,) for digest in digests]
         self._db.executemany("DELETE FROM blob WHERE digest = ?", gone)
         self._db.executemany("DELETE FROM child WHERE parent = ?", gone)
+
+    def _delete_unowned(self, digest: Digest) -> None:
+        """Delete a blob's row, but not its relations, if it counts for no upstream."""
+        self._db.execute("DELETE FROM blob WHERE digest = ? AND registry = ''", (digest,))
 
     def _with_parts(self, digests: Iterable[str]) -> list[Digest]:
         """These, and all that they refer to: an index to images, those to their layers."""

@@ -1,5 +1,7 @@
 """The tables of the ledger."""
 
+import sqlite3
+
 VERSION = 1
 """Written into the database; a later version migrates from it."""
 
@@ -50,3 +52,22 @@ CREATE TRIGGER IF NOT EXISTS reservation_changed AFTER UPDATE ON reservation BEG
     ON CONFLICT (registry) DO UPDATE SET reserved = reserved + new.size;
 END;
 """
+
+
+def make_tables(database: sqlite3.Connection) -> None:
+    """Make what is not there yet.
+
+    Raises:
+        sqlite3.Error: the database cannot be written, or a later version has written it.
+    """
+    (found,) = database.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        raise sqlite3.DatabaseError("a later version of cacheproxy has written it")
+    database.executescript(SCHEMA)  # of tables that exist it writes nothing, and waits for no lock
+    if found != VERSION:
+        set_version(database)
+
+
+def set_version(database: sqlite3.Connection) -> None:
+    """Write the version; also when it is there already."""
+    database.execute(f"PRAGMA user_version={VERSION}")

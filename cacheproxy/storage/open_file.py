@@ -220,6 +220,10 @@ class OpenFile:
         """Take the lock for this open file alone, without waiting; whether it was free."""
         return self._flock(fcntl.LOCK_EX)
 
+    def wait_for_lock(self) -> None:
+        """Take the lock for this open file alone, once others let go of it. Blocks."""
+        fcntl.flock(self._descriptor.number, fcntl.LOCK_EX)
+
     def lock_shared(self) -> bool:
         """Share the lock with other open files, without waiting; whether nobody has it alone."""
         return self._flock(fcntl.LOCK_SH)
@@ -256,3 +260,17 @@ def locked(path: str | Path) -> Iterator[OpenFile | None]:
     """
     with OpenFile.read_write(path) as file:
         yield file if file.lock() else None
+
+
+@contextmanager
+def lock_held(path: str | Path) -> Iterator[None]:
+    """Hold the lock on a file, which is created if there is none, once others let go of it.
+
+    Blocks: for a thread, and for locks that nobody holds for long.
+
+    Raises:
+        OSError: the file cannot be opened, or not be created.
+    """
+    with OpenFile.read_write(path) as file:
+        file.wait_for_lock()
+        yield

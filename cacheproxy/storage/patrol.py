@@ -72,7 +72,8 @@ class Patrol:
             rate: bytes per second at most.
 
         Raises:
-            OSError: the cache directory cannot be used.
+            OSError: the cache directory cannot be used, or a part of it could not be read.
+            StorageError: the ledger cannot be written.
         """
         while True:
             with locked(self._layout.scrub) as file:
@@ -92,7 +93,8 @@ class Patrol:
         waits: list[float] = []
         pace = Pace(rate, self._clock.monotonic, waits.append)
         scrub = Scrub(self._layout, self._strike, pace)
-        listed = await run_to_end(self._executor, lambda: stored(self._layout))
+        errors: list[OSError] = []
+        listed = await run_to_end(self._executor, lambda: stored(self._layout, errors.append))
         known = await self._accounts.known()
         digests = [digest for digest, _ in listed if digest > going.after]
         noted = self._clock.monotonic()
@@ -107,6 +109,8 @@ class Patrol:
                 await self._clock.sleep(sum(waits))
                 waits.clear()
         _write(file, Round(going.began, is_over=True))
+        if errors:
+            raise errors[0]
 
     def _strike(self, digests: Iterable[Digest]) -> list[Digest]:
         return self._accounts.strike_from_thread(digests, self._layout.holds)

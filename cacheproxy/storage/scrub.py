@@ -15,14 +15,14 @@ from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.pace import Pace
 from cacheproxy.storage.quarantine import quarantine
-from cacheproxy.storage.seal import is_sealed, seal
+from cacheproxy.storage.seal import doubt, is_sealed, seal
 
 Problem = Literal["damaged", "unreadable", "missing"]
 Outcome = Literal["quarantined", "struck out", "in use", "refused"]
 
 _STEP = 1024 * 1024
 _SMALLEST_STEP = 4096
-# A damaged blob that is being read is tried again at the end, so often, so many seconds apart.
+# Damaged blobs that somebody reads are tried again at the end, so often, so many seconds apart.
 _TRIES = 100
 _PAUSE = 0.1
 # Struck out within one transaction, for which running servers wait.
@@ -42,6 +42,11 @@ class Checked:
 
     digest: Digest
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A pause between two tries to move damaged blobs that somebody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Finding:
         return self.outcome in ("quarantined", "struck out")
 
 
-Step = Hashed | Checked | Finding
+Step = Hashed | Checked | Finding | Waited
 Strike = Callable[[Iterable[Digest]], list[Digest]]
 
 
@@ -98,8 +103,7 @@ class Scrub:
         """
         for digest in blobs:
             yield from self._check(digest)
-        for finding, status in self._in_use:
-            yield from self._try_again(finding, status)
+        yield from self._try_again()
         missing = [digest for digest in known if not self._layout.holds(digest)]
         for start in range(0, len(missing), _BATCH):
             for digest in self._strike(missing[start : start + _BATCH]):
@@ -129,11 +133,11 @@ class Scrub:
                 yield Hashed(len(chunk))
                 self._pace.spend(len(chunk))
         except OSError as error:
-            yield self._condemned(digest, "unreadable", _said(error), status)
+            yield self._condemn(Finding(digest, "unreadable", "in use", _said(error)), file)
         else:
             if hasher.hexdigest() != digest.encoded:
                 said = f"its {offset} bytes are {digest.algorithm}:{hasher.hexdigest()}"
-                yield self._condemned(digest, "damaged", said, status)
+                yield self._condemn(Finding(digest, "damaged", "in use", said), file)
             elif not is_sealed(digest, status):
                 seal(digest, file, status)
         yield Checked(digest, offset)
@@ -142,10 +146,13 @@ class Scrub:
         """Never beyond the end, but for a byte that should not be there."""
         return max(1, min(self._step, status.st_size - offset))
 
-    def _condemned(
-        self, digest: Digest, problem: Problem, detail: str, status: os.stat_result
-    ) -> Finding:
-        finding = self._mended(Finding(digest, problem, "in use", detail), status)
+    def _condemn(self, found: Finding, file: OpenFile) -> Finding:
+        """Take a blob out of the store; one that stays for now is served to nobody else."""
+        status = file.status()
+        finding = self._mended(found, status)
+        if not finding.is_mended:
+            # Those who read it read on. Everybody else has it read again first, or fetched.
+            doubt(file)
         if finding.outcome == "in use":
             self._in_use.append((finding, status))
         return finding
@@ -163,13 +170,15 @@ class Scrub:
         outcome: Outcome = "quarantined" if taken == "quarantined" else "struck out"
         return Finding(finding.digest, finding.problem, outcome, finding.detail)
 
-    def _try_again(self, finding: Finding, status: os.stat_result) -> Iterator[Finding]:
+    def _try_again(self) -> Iterator[Finding | Waited]:
         for _ in range(_TRIES):
-            mended = self._mended(finding, status)
-            if mended.outcome != "in use":
-                yield mended
+            tried = [(self._mended(*condemned), condemned) for condemned in self._in_use]
+            yield from (mended for mended, _ in tried if mended.outcome != "in use")
+            self._in_use = [each for mended, each in tried if mended.outcome == "in use"]
+            if not self._in_use:
                 return
             self._pace.wait(_PAUSE)
+            yield Waited()  # whose pace only notes its pauses makes them now
 
 
 def _said(error: OSError) -> str:

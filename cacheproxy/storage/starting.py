@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cacheproxy.domain.budget import Budget, Entry, evictable, on_disk
 from cacheproxy.domain.digest import Digest
+from cacheproxy.inprocess.databases import Access, open_database
 from cacheproxy.storage.inventory import look_through
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.ledger_rows import Rows
@@ -67,13 +68,12 @@ def _expendable(
 def _accounted(layout: Layout, budget: Budget) -> tuple[list[Entry], frozenset[Digest]]:
     """What the ledger knows of, and what of that is pinned; nothing where it cannot be read."""
     # As it is, if that takes no room; else without its log, which has at most the latest.
-    for how in ("mode=ro", "mode=ro&immutable=1"):
-        with contextlib.suppress(sqlite3.Error), _read(layout.ledger, how) as ledger:
+    ways: tuple[Access, ...] = "ro", "ro&immutable=1"
+    for access in ways:
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(open_database(layout.ledger, 1.0, access)) as ledger,
+        ):
             rows = Rows(ledger)
             return rows.entries(), rows.pinned(budget.pins)
     return [], frozenset()
-
-
-def _read(path: Path, how: str) -> contextlib.closing[sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?{how}"
-    return contextlib.closing(sqlite3.connect(uri, uri=True, timeout=1.0))

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 
 from cacheproxy.domain.budget import Budget
+from cacheproxy.inprocess.databases import open_database
 from cacheproxy.storage.layout import Layout
 
 
@@ -19,11 +20,7 @@ def usage_reader(
 
     def read() -> tuple[int, int, int]:
         try:
-            with contextlib.closing(
-                sqlite3.connect(
-                    f"{layout.ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0
-                )
-            ) as ledger:
+            with contextlib.closing(open_database(layout.ledger, 1.0, "ro")) as ledger:
                 row = ledger.execute(
                     "SELECT COALESCE(SUM(stored), 0), COALESCE(SUM(reserved), 0) FROM used"
                 ).fetchone()

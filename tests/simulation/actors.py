@@ -175,7 +175,7 @@ async def _flush(_: Book, worker: Worker, __: Content) -> None:
 
 async def _purge(_: Book, worker: Worker, content: Content) -> None:
     accounts = worker.store.accounts
-    await accounts._do(lambda: accounts._ledger.purge([content.digest]))
+    await accounts._do(lambda ledger: ledger.purge([content.digest]))
 
 
 async def _drop_partial(_: Book, worker: Worker, content: Content) -> None:

@@ -209,7 +209,9 @@ class _Run:
 
     def _fail_job(self, pool: SimulatedPool) -> None:
         if pool.is_ledger and self._trouble("ledger"):
-            raise sqlite3.OperationalError("database is locked")
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
 
     # -- what must hold ---------------------------------------------------------------------------
 
@@ -307,7 +309,7 @@ class _Run:
 
     def _look_at_ledger(self) -> None:
         """Compare the ledger with the directory: nothing else may be in it, and all of that."""
-        ledger = self.workers[0].store.accounts._ledger
+        ledger = self.workers[0].store.accounts._handle._current()
         stored = {e.digest: e.size for e in ledger.entries()}
         reserved = set(ledger.reservations())
         found: dict[Digest, int] = {}

@@ -1,6 +1,7 @@
 """What the house asks of its code, where no other tool looks."""
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,11 @@ _DESCRIPTOR_CALLS = {
 }
 # Manifests refer to manifests, to a depth that is bounded (`domain.manifest.deeper`).
 _MAY_RECUR = ("pullthrough/manifests.py", "pullthrough/warming.py")
+# The only module that opens databases, and what a database's path looks like in code.
+_DATABASES = _PACKAGE / "inprocess" / "databases.py"
+_OF_DATABASE = re.compile(r"\bledger\b|\btraffic\b|\.db\b")
+_CONNECTORS = {"connect", "Connection"}
+_OPENERS = {"open", "fdopen", "touch", "read_bytes", "write_bytes", "copy", "copyfile", "copy2"}
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -80,6 +86,21 @@ def _reads_environment(tree: ast.Module) -> Iterator[ast.AST]:
                     yield node
             case ast.ImportFrom(module="os", names=names):
                 if _ENVIRONMENT & {alias.name for alias in names}:
+                    yield node
+
+
+def _opens_database(tree: ast.Module) -> Iterator[ast.AST]:
+    """Each `sqlite3.connect`, and each call that opens a file with a database's path."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="sqlite3"), attr=name)):
+                if name in _CONNECTORS:
+                    yield node
+            case ast.ImportFrom(module="sqlite3", names=names):
+                if _CONNECTORS & {alias.name for alias in names}:
+                    yield node
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _OPENERS:
+                if _OF_DATABASE.search(ast.unparse(node)):
                     yield node
 
 
@@ -167,6 +188,16 @@ def test_one_place_reads_the_environment(module: Path) -> None:
         assert not _shown(module, _reads_environment(_tree(module)))
 
 
+def test_one_place_opens_databases(module: Path) -> None:
+    """Only SQLite opens a database, and only `inprocess/databases.py` has it do so.
+
+    Use `make_database` or `open_database`: a descriptor that anything else opens and closes drops
+    the locks of every connection of the process.
+    """
+    if module != _DATABASES:
+        assert not _shown(module, _opens_database(_tree(module)))
+
+
 @pytest.mark.parametrize(
     "path",
     sorted(_TESTS.rglob("test_*.py")),
@@ -192,6 +223,25 @@ def test_each_test_says_which_behaviour_it_is_of(path: Path) -> None:
 def test_readers_of_the_environment_are_found(source: str, count: int) -> None:
     """The rule sees the environment read in whichever way."""
     assert len(list(_reads_environment(ast.parse(source)))) == count
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("import sqlite3\nsqlite3.connect('x')", 1),
+        ("from sqlite3 import connect", 1),
+        ("import sqlite3\nsqlite3.Connection('x')", 1),
+        ("import sqlite3\ndef f(db: sqlite3.Connection) -> sqlite3.Error: ...", 0),
+        ("import os\nos.close(os.open(layout.ledger, os.O_RDWR))", 1),
+        ("layout.traffic.open('rb')", 1),
+        ("open(root / 'ledger.db')", 1),
+        ("open(root / 'ledgers')", 0),
+        ("open_database(layout.ledger, 1.0)", 0),
+    ],
+)
+def test_openers_of_databases_are_found(source: str, count: int) -> None:
+    """The rule sees a database opened in whichever way."""
+    assert len(list(_opens_database(ast.parse(source)))) == count
 
 
 def test_silent_definitions_are_found() -> None:

@@ -93,11 +93,13 @@ class Live:
         fills: its downloads.
         upstreams: as it has seen them.
         replicas: itself and the others; empty where it is alone.
+        store_problem: why nothing is stored now, in a sentence; None while blobs are stored.
     """
 
     fills: list[FillStatus]
     upstreams: list[UpstreamStatus]
     replicas: list[ReplicaStatus]
+    store_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Status:
         fills: downloads under way, of all workers.
         upstreams: those that are configured, and their mirrors that were asked.
         replicas: itself and the others; empty where it is alone.
+        store_problem: why nothing is stored now, in a sentence; None while blobs are stored.
     """
 
     version: str
@@ -123,6 +126,7 @@ class Status:
     fills: list[FillStatus]
     upstreams: list[UpstreamStatus]
     replicas: list[ReplicaStatus]
+    store_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ class PullingHere:
         count: adds up the traffic.
         warmer: has images here.
         observer: is told what happens.
+        store_problem: tells why nothing is stored; None while blobs are stored.
     """
 
     board: UpstreamBoard
@@ -126,10 +127,12 @@ class PullingHere:
     count: Callable[[int], Awaitable[Counted]]
     warmer: Warming
     observer: Observer
+    store_problem: Callable[[], str | None]
 
     async def live(self) -> Live:
         """What it is about."""
-        return Live(self.fills(), self.board.statuses(), self.replicas())
+        statuses = self.board.statuses()
+        return Live(self.fills(), statuses, self.replicas(), self.store_problem())
 
     async def counted(self, since: int) -> Counted:
         """The traffic of all workers and replicas."""

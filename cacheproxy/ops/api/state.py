@@ -51,6 +51,7 @@ class ServerState:
             fills=live.fills,
             upstreams=live.upstreams,
             replicas=live.replicas,
+            store_problem=live.store_problem,
         )
 
     async def eviction(self, limit: int) -> Eviction:

@@ -121,6 +121,7 @@ class Workers:
             fills=_fills(seen),
             upstreams=merged([live.upstreams for live in seen]),
             replicas=sorted(replicas, key=lambda replica: replica.address),
+            store_problem=next((live.store_problem for live in seen if live.store_problem), None),
         )
 
     async def counted(self, since: int) -> Counted:

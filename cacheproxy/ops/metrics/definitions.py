@@ -60,6 +60,7 @@ class Definitions:
             self.damaged.labels(problem)
         for problem in ("unwritten", "unreadable"):
             self.metadata_failures.labels(problem)
+        self.store_writable.set(1)
         self.replicas.set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -158,6 +159,12 @@ class Definitions:
         )
 
     def _define_store(self) -> None:
+        self.store_writable = Gauge(
+            "cacheproxy_store_writable",
+            "Whether blobs are stored: 0 while a process cannot write the ledger.",
+            multiprocess_mode="livemin",  # of all workers, the one that fares worst
+            registry=self._registry,
+        )
         self.fills_in_flight = Gauge(
             "cacheproxy_fills_in_flight",
             "Blobs being downloaded now.",

@@ -145,11 +145,13 @@ def disk(status: Status | Missing) -> Markup:
     title = "Disk budget"
     if isinstance(status, Missing):
         return panel("disk", title, missing(status))
-    store = status.store
+    store, problem = status.store, status.store_problem
     used, unit = words.size_parts(store.bytes)
+    share = words.share(store.bytes, store.max_bytes)
     return panel(
         "disk",
         title,
+        element("p", f"Nothing is stored: {problem}", class_="error") if problem else None,
         element(
             "p",
             element("strong", used, class_="figure"),
@@ -162,7 +164,7 @@ def disk(status: Status | Missing) -> Markup:
             store.bytes / store.max_bytes if store.max_bytes else 1,
         ),
         element("ul", (element("li", said) for said in _said_of_store(store)), class_="facts"),
-        beside=badge(words.share(store.bytes, store.max_bytes) + " used"),
+        beside=badge("nothing is stored", "bad") if problem else badge(f"{share} used"),
     )
 
 

@@ -7,12 +7,51 @@ import pytest
 
 from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.errors import StorageError
-from cacheproxy.domain.events import UpkeepFailed
+from cacheproxy.domain.events import Unexpected, UpkeepFailed
 from tests.support.clock import FakeClock
 from tests.support.hasty import Events
 from tests.support.stores import open_store
 
 _DAY = 86400.0
+
+
+async def test_a_mistake_does_not_end_upkeep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn that fails in a way that nobody foresaw is stated once, and the next turn comes."""
+    clock, events, turns = FakeClock(), Events(), list[int]()
+
+    async def flush() -> None:
+        turns.append(1)
+        if len(turns) == 3:
+            raise asyncio.CancelledError
+        raise ZeroDivisionError
+
+    with closing(open_store(tmp_path, clock=clock)) as store:
+        monkeypatch.setattr(store.accounts, "flush", flush)
+        upkeep = Upkeep(store, clock, events, keep_partial=_DAY)
+        with pytest.raises(asyncio.CancelledError):
+            await upkeep.run()
+    assert [type(event.error) for event in events.of(Unexpected)] == [ZeroDivisionError]
+
+
+async def test_a_failure_that_lasts_is_stated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails turn after turn is stated once, also if other work succeeds in between."""
+    clock, events, turns = FakeClock(), Events(), list[int]()
+
+    async def keep_within() -> None:
+        turns.append(1)
+        if len(turns) == 4:
+            raise asyncio.CancelledError
+        raise StorageError("no room" if len(turns) < 3 else "read-only")
+
+    with closing(open_store(tmp_path, clock=clock)) as store:
+        monkeypatch.setattr(store.accounts, "keep_within", keep_within)
+        with pytest.raises(asyncio.CancelledError):
+            await Upkeep(store, clock, events, keep_partial=_DAY).run()
+    assert [event.error for event in events.of(UpkeepFailed)] == ["no room", "read-only"]
 
 
 async def test_records_are_looked_through_once_a_day(tmp_path: Path) -> None:

@@ -32,6 +32,23 @@ async def test_readiness_says_where_a_process_is_in_its_life() -> None:
     assert await _says(app, "/readyz") == (503, b'{"status": "draining"}')
 
 
+async def test_a_process_that_stores_nothing_is_ready_and_says_so() -> None:
+    """Cached pulls go on while the ledger cannot be written, so only the body tells of it."""
+    readiness, problems = Readiness(), ["the ledger cannot be written: disk I/O error", None]
+
+    async def problem() -> str | None:
+        return problems.pop(0)
+
+    app = make_admin_app(Page(Metrics().registry), readiness, problem)
+    readiness.begin()
+    said = (
+        b'{"status": "ready", '
+        b'"problem": "nothing is stored: the ledger cannot be written: disk I/O error"}'
+    )
+    assert await _says(app, "/readyz") == (200, said)
+    assert await _says(app, "/readyz") == (200, b'{"status": "ready"}')
+
+
 async def test_a_process_is_healthy_while_it_answers() -> None:
     """Health has nothing to do with readiness: who starts or drains is not to be killed."""
     readiness = Readiness()

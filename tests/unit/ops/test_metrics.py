@@ -12,6 +12,8 @@ from cacheproxy.domain.events import (
     FillEnded,
     Responded,
     Source,
+    StoreFailed,
+    StoreRecovered,
     UpstreamAnswered,
     UpstreamReceived,
 )
@@ -56,6 +58,7 @@ def test_what_happened_is_counted(metrics: Metrics, page: Page) -> None:
         if "_bucket{" not in name and "_sum{" not in name
     }
     assert plain == {
+        "cacheproxy_store_writable": "1.0",
         'cacheproxy_requests_total{operation="blob",outcome="miss",upstream="docker.io"}': "1.0",
         'cacheproxy_requests_total{operation="blob",outcome="joined",upstream="docker.io"}': "1.0",
         'cacheproxy_requests_total{operation="blob",outcome="hit",upstream="docker.io"}': "1.0",
@@ -268,3 +271,13 @@ def test_prometheus_would_say_so() -> None:
     registry = CollectorRegistry()
     Gauge("bad_total", "A gauge that is called like a counter.", registry=registry)
     assert _promtool(Page(registry).render()).returncode != 0
+
+
+def test_a_store_that_fails_shows_at_once(metrics: Metrics, page: Page) -> None:
+    """The gauge says from the start that blobs are stored, and 0 from the failure to its end."""
+    name = "cacheproxy_store_writable"
+    assert _samples(page)[name] == "1.0"
+    metrics.observe(StoreFailed("the ledger cannot be written: database is locked"))
+    assert _samples(page)[name] == "0.0"
+    metrics.observe(StoreRecovered())
+    assert _samples(page)[name] == "1.0"

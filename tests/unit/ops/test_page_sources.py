@@ -129,7 +129,7 @@ def test_another_process_reads_what_is_stored(tmp_path: Path) -> None:
     with closing(TrafficStore(path)) as store:
         assert overall_in(path) == {}
         counted = Traffic(2, from_store=9, fetched=4, pulls=1)
-        store.add({(7, *NGINX): counted}, 0)
+        store.add({(7, *NGINX): counted}, 1)
         assert overall_in(path) == {NGINX: counted}
         writing = sqlite3.connect(path, isolation_level=None)
         with closing(writing):

@@ -142,16 +142,33 @@ async def test_a_place_that_comes_later(tmp_path: Path, clock: FakeClock) -> Non
     assert _kept(path)[1] == {NGINX: Traffic(1, 1000)}
 
 
-async def test_old_hours_are_forgotten(log: TrafficLog, path: Path, clock: FakeClock) -> None:
-    """Hours are kept for five weeks; what there was in all is kept for ever."""
-    log.observe(SERVED)
-    await log.flush()
-    clock.advance(36 * 24 * HOUR)
-    log.observe(SERVED)
-    await log.flush()
+def test_old_hours_are_forgotten(path: Path) -> None:
+    """As many hours are kept as were asked for, the latest; the sums are kept for ever."""
+    with closing(TrafficStore(path)) as store:
+        for hour in (2, 3, 5, 7, 11, 11):
+            store.add({(hour, *NGINX): Traffic(1, 1000)}, 3)
     hours, totals = _kept(path)
-    assert list(hours) == [(hour_of(clock.now()), *NGINX)]
-    assert totals == {NGINX: Traffic(2, 2000)}
+    assert [hour for hour, _, _ in hours] == [5, 7, 11]
+    assert totals == {NGINX: Traffic(6, 6000)}
+
+
+async def test_a_clock_that_jumps_forgets_nothing(
+    log: TrafficLog, path: Path, clock: FakeClock
+) -> None:
+    """A clock that is set forward by a year, and back, leaves every hour in its place."""
+    begin, year = hour_of(clock.now()), 365 * 24
+    for _ in range(3):
+        log.observe(SERVED)
+        await log.flush()
+        clock.advance(HOUR)
+    clock.set_back(-year * HOUR)
+    log.observe(SERVED)
+    await log.flush()
+    clock.set_back(year * HOUR)
+    log.observe(SERVED)
+    await log.flush()
+    hours, _ = _kept(path)
+    assert {hour for hour, _, _ in hours} == {*range(begin, begin + 4), begin + 3 + year}
 
 
 def test_a_directory_keeps_its_name(path: Path) -> None:
@@ -185,7 +202,7 @@ def test_a_flood_of_repositories_is_bounded(path: Path) -> None:
     with closing(TrafficStore(path)) as store:
         for start in range(0, 3000, 30):
             numbers = range(start, start + 30)
-            store.add({(9, "docker.io", f"r/{n}"): Traffic(1, n) for n in numbers}, 0)
+            store.add({(9, "docker.io", f"r/{n}"): Traffic(1, n) for n in numbers}, 1)
         hours, overall = store.since(0), store.overall()
     assert len(hours) <= 101
     assert len(overall) <= 1001

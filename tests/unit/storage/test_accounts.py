@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StartError, StorageError
-from cacheproxy.domain.events import Evicted
+from cacheproxy.domain.events import Evicted, LedgerReplaced, StoreFailed, StoreRecovered
 from cacheproxy.domain.manifest import Manifest, parse
 from cacheproxy.domain.reference import Name, Repository, Tag
 from cacheproxy.ports import Ingest
@@ -49,6 +49,12 @@ class Scene:
         self.store = open_store(root, budget, self.clock, self.events)
         self.accounts: Accounts = self.store.accounts
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger that the store has open."""
+        assert self.accounts._handle._ledger is not None
+        return self.accounts._handle._ledger
+
     async def put(self, body: bytes) -> Digest:
         """Store a blob."""
         digest = Digest.of(body)
@@ -59,7 +65,7 @@ class Scene:
 
     async def used(self, digest: Digest) -> float:
         """When a blob was last asked for, as far as it is written down."""
-        entries = await self.accounts._do(self.accounts._ledger.entries)
+        entries = await self.accounts._do(Ledger.entries)
         return {entry.digest: entry.last_used for entry in entries}[digest]
 
 
@@ -108,7 +114,7 @@ async def test_no_room_is_a_storage_error(scene: Scene) -> None:
     with pytest.raises(StorageError, match="no room for 40961 bytes"):
         await scene.accounts.reserve(DIGEST, "docker.io", 10 * BLOCK + 1)
     assert await scene.accounts.usage() == Usage(0, 0)
-    assert list(scene.accounts._ledger.reservations()) == []
+    assert list(scene.ledger.reservations()) == []
 
 
 async def test_evictions_are_stated(scene: Scene) -> None:
@@ -172,7 +178,7 @@ async def test_who_follows_a_download_uses_it(scene: Scene) -> None:
         await scene.accounts.flush()
         await _write(ingest, CONTENT)
     await scene.accounts.flush()
-    (entry,) = await scene.accounts._do(scene.accounts._ledger.entries)
+    (entry,) = await scene.accounts._do(Ledger.entries)
     assert entry.heat == 32
 
 
@@ -238,7 +244,7 @@ async def test_a_partial_download_stays_for_what_cannot_fit(scene: Scene) -> Non
 async def test_what_a_process_left_is_settled(scene: Scene) -> None:
     """A blob whose entry is missing gets one; a reservation without a download ends."""
     stored = await scene.put(CONTENT)
-    scene.accounts._ledger.strike([stored], lambda _: False)
+    scene.ledger.strike([stored], lambda _: False)
     await scene.accounts.reserve(stored, "quay.io", len(CONTENT))
     await scene.accounts.reserve(OTHER, "docker.io", 2 * BLOCK)
     async with scene.store.ingest(REPOSITORY, Digest.of(b"x")) as ingest:
@@ -254,9 +260,9 @@ async def test_a_manifest_that_came_as_a_blob_is_one(scene: Scene) -> None:
     manifest = _manifest()
     await scene.put(manifest.body)
     await scene.store.keep_manifest(REPOSITORY, manifest)
-    (entry,) = await scene.accounts._do(scene.accounts._ledger.entries)
+    (entry,) = await scene.accounts._do(Ledger.entries)
     assert entry.kind == "manifest"
-    relations = scene.accounts._ledger.relations()
+    relations = scene.ledger.relations()
     assert relations.children[manifest.digest] == {child.digest for child in manifest.children}
 
 
@@ -360,11 +366,11 @@ async def test_uses_are_written_down_when_they_are_flushed(scene: Scene) -> None
     assert await scene.used(digest) == before
     await scene.accounts.flush()
     assert await scene.used(digest) == before + 50
-    entry = await scene.accounts._do(lambda: scene.accounts._ledger.entry(digest))
+    entry = await scene.accounts._do(lambda ledger: ledger.entry(digest))
     assert entry is not None
     assert entry.heat == pytest.approx(3.0, abs=0.01)
     await scene.accounts.flush()
-    assert await scene.accounts._do(lambda: scene.accounts._ledger.entry(digest)) == entry
+    assert await scene.accounts._do(lambda ledger: ledger.entry(digest)) == entry
 
 
 async def test_who_began_a_download_is_not_counted_twice(scene: Scene) -> None:
@@ -374,7 +380,7 @@ async def test_who_began_a_download_is_not_counted_twice(scene: Scene) -> None:
     assert blob is not None
     blob.close()
     await scene.accounts.flush()
-    (entry,) = scene.accounts._ledger.entries()
+    (entry,) = scene.ledger.entries()
     assert entry.heat == 1.0
 
 
@@ -459,13 +465,179 @@ async def test_a_ledger_that_refuses_does_not_hinder_the_end(
     assert set(threading.enumerate()) <= before
 
 
-def test_a_damaged_ledger_says_what_to_do(tmp_path: Path) -> None:
-    """Who finds that the ledger is no database is told which file to remove."""
+def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    """A store does not start on a ledger that it does not know how to keep, and says which."""
+    layout = Layout(tmp_path / "store")
+    layout.prepare()
+    with closing(sqlite3.connect(layout.ledger)) as ledger:
+        ledger.execute("PRAGMA user_version=99")
+    with pytest.raises(StartError, match=rf"{layout.ledger}.*a later version"):
+        FilesystemStore.at(layout, BUDGET, FakeClock(), Events())
+    assert [path.name for path in layout.root.glob("*damaged*")] == []
+
+
+# -- a ledger that fails -----------------------------------------------------------------
+
+
+def _spoil(layout: Layout) -> None:
+    """Overwrite the ledger in place, as a failing disk does, with nothing in its log."""
+    with closing(sqlite3.connect(layout.ledger)) as ledger:
+        ledger.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with layout.ledger.open("r+b") as file:
+        file.write(b"no database " * 4000)
+
+
+def _remove(layout: Layout) -> None:
+    layout.ledger.unlink()
+
+
+def _remove_all(layout: Layout) -> None:
+    for path in layout.root.glob("ledger.db*"):
+        path.unlink()
+
+
+def _replace(layout: Layout) -> None:
+    _remove_all(layout)
+    with closing(sqlite3.connect(layout.ledger)) as ledger:
+        ledger.execute("CREATE TABLE other (n)")
+
+
+async def _recounted(store: FilesystemStore) -> None:
+    """Look after the ledger once, as upkeep does."""
+    with suppress(StorageError):
+        await store.accounts.probe()
+    await store.accounts.probe()
+    assert not store.accounts.is_counted
+    await store.accounts.wait_replaced()
+    await store.take_stock()
+    assert store.accounts.is_counted
+
+
+_HARM = [_spoil, _remove, _remove_all, _replace]
+
+
+@pytest.mark.parametrize("harm", _HARM)
+async def test_a_ledger_is_made_anew_from_the_directory(
+    scene: Scene, harm: Callable[[Layout], None]
+) -> None:
+    """Whatever becomes of its file, the ledger knows soon what is stored, within the budget."""
+    stored = await scene.put(CONTENT)
+    harm(Layout(scene.root))
+    await _recounted(scene.store)
+    assert await scene.accounts.known() == {stored: 3 * BLOCK}
+    assert len(scene.events.of(LedgerReplaced)) == 1
+    assert scene.accounts.problem is None
+    for n in range(9):
+        await scene.put(b"%d" % n * BLOCK)
+        assert (await scene.accounts.usage()).total <= BUDGET.max_size
+    assert scene.events.of(Evicted)
+
+
+async def test_a_damaged_ledger_is_set_aside_once(scene: Scene) -> None:
+    """The last damaged file is kept for the operator to look at, and no other."""
+    layout = Layout(scene.root)
+    for _ in range(3):
+        _spoil(layout)
+        await _recounted(scene.store)
+    (kept,) = layout.root.glob("ledger.db.damaged-*[0-9]")
+    assert kept.read_bytes().startswith(b"no database")
+
+
+async def test_a_damaged_ledger_does_not_keep_a_store_from_starting(tmp_path: Path) -> None:
+    """A store that finds its ledger damaged sets it aside, and takes stock as ever."""
     layout = Layout(tmp_path / "store")
     layout.prepare()
     layout.ledger.write_bytes(b"no database " * 1000)
-    with pytest.raises(StartError, match=rf"{layout.ledger}.*remove"):
-        FilesystemStore.at(layout, BUDGET, FakeClock(), Events())
+    events = Events()
+    with closing(FilesystemStore.at(layout, BUDGET, FakeClock(), events)) as store:
+        await store.take_stock()
+        await store.accounts.reserve(DIGEST, "docker.io", 1)
+    (said,) = events.of(LedgerReplaced)
+    assert said.reason == "file is not a database"
+
+
+async def test_a_new_ledger_knows_of_the_downloads_under_way(scene: Scene) -> None:
+    """Room that downloads have reserved stays reserved when the ledger is made anew."""
+    async with scene.store.ingest(REPOSITORY, DIGEST) as ingest:
+        assert ingest is not None
+        await ingest.reserve(len(CONTENT))
+        _remove(Layout(scene.root))
+        await _recounted(scene.store)
+        assert await scene.accounts.usage() == Usage(0, 3 * BLOCK)
+        await _write(ingest, CONTENT)
+    assert await scene.accounts.usage() == Usage(3 * BLOCK, 0)
+
+
+async def test_a_download_waits_until_a_new_ledger_has_counted(scene: Scene) -> None:
+    """A reservation that finds the ledger gone is made once the new one knows all there is."""
+    await scene.put(bytes(9 * BLOCK))
+    _remove(Layout(scene.root))
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(scene.accounts.reserve(OTHER, "docker.io", 2 * BLOCK))
+        await scene.accounts.wait_replaced()
+        assert not waiting.done()
+        await scene.store.take_stock()
+    assert await scene.accounts.usage() == Usage(0, 2 * BLOCK)
+
+
+@pytest.mark.parametrize("harm", _HARM)
+async def test_workers_make_one_ledger_between_them(
+    scene: Scene, harm: Callable[[Layout], None]
+) -> None:
+    """The first worker that sees the harm makes the ledger anew; the others open that one."""
+    others = [open_store(scene.root, BUDGET, scene.clock, Events()) for _ in range(2)]
+    try:
+        blob = await scene.put(CONTENT)
+        harm(Layout(scene.root))
+        for store in (scene.store, *others):
+            await _recounted(store)
+        await others[0].accounts.reserve(OTHER, "docker.io", BLOCK)
+        for store in (scene.store, *others):
+            assert await store.accounts.usage() == Usage(3 * BLOCK, BLOCK)
+            assert await store.accounts.known() == {blob: 3 * BLOCK}
+    finally:
+        for store in others:
+            store.close()
+    assert len(list(Layout(scene.root).root.glob("ledger.db.damaged-*[0-9]"))) <= 1
+
+
+async def test_that_nothing_is_stored_is_stated_once(scene: Scene) -> None:
+    """A ledger that cannot be written is told once, and so is that it can be written again."""
+    scene.ledger._db.execute("PRAGMA busy_timeout=1")
+    with closing(_locked(Layout(scene.root))):
+        for _ in range(3):
+            with pytest.raises(StorageError):
+                await scene.accounts.reserve(DIGEST, "docker.io", 1)
+        (failed,) = scene.events.of(StoreFailed)
+        assert failed.error == "the ledger cannot be written: database is locked"
+        assert scene.accounts.problem == failed.error
+        with pytest.raises(StorageError):
+            await scene.accounts.probe()
+    await scene.accounts.probe()
+    told = [type(event) for event in scene.events.all if "Store" in type(event).__name__]
+    assert told == [StoreFailed, StoreRecovered]
+
+
+async def test_a_ledger_that_fails_to_read_is_opened_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an I/O error the same file is opened again, and nothing has to be counted."""
+    stored = await scene.put(CONTENT)
+    first = scene.ledger
+
+    def fail(_: Ledger) -> Usage:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "usage", fail)
+        with pytest.raises(StorageError, match="disk I/O error"):
+            await scene.accounts.usage()
+    assert await scene.accounts.usage() == Usage(3 * BLOCK, 0)
+    assert scene.ledger is not first
+    assert scene.accounts.is_counted
+    assert await scene.accounts.known() == {stored: 3 * BLOCK}
 
 
 # -- taking stock ------------------------------------------------------------------------
@@ -484,7 +656,7 @@ async def test_stock_is_what_is_on_disk(scene: Scene) -> None:
     await scene.accounts.reserve(Digest.of(b"died"), "docker.io", 5 * BLOCK)
     await scene.store.take_stock()
     assert await scene.accounts.known() == {OTHER: BLOCK}
-    assert list(scene.accounts._ledger.reservations()) == [Digest.of(b"left")]
+    assert list(scene.ledger.reservations()) == [Digest.of(b"left")]
     assert await scene.accounts.usage() == Usage(BLOCK, 2 * BLOCK)
 
 

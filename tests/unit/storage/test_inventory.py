@@ -1,11 +1,13 @@
 """Looking through the directory: what is counted, and as what."""
 
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -256,3 +258,69 @@ def test_what_is_no_download_is_left_alone(layout: Layout, put: Callable[[Path],
     before = open_files()
     assert look_through(layout, NOTHING).partial == {}
     assert open_files() == before
+
+
+# -- a disk that fails -------------------------------------------------------------------
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch, name: str, path: Path | str) -> None:
+    """Have a function of `os` fail for one path as a disk does."""
+    real = getattr(os, name)
+
+    def failing(at: Any, *arguments: Any, **options: Any) -> Any:
+        if os.fspath(at) == os.fspath(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(at))
+        return real(at, *arguments, **options)
+
+    monkeypatch.setattr(os, name, failing)
+
+
+def test_a_directory_that_cannot_be_read_costs_no_other(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory with an I/O error is noted; blobs in it may be there, and all else is found."""
+    blobs = [_put(layout, b"%d" % number) for number in range(5)]
+    lost, *others = blobs
+    shard = Path(layout.blob(lost)).parent
+    _fail(monkeypatch, "scandir", shard)
+    stock = look_through(layout, {lost: 4096, DIGEST: 4096})
+    assert {entry.digest for entry, _ in stock.unknown} == set(others)
+    assert stock.missing == {DIGEST}
+    assert stock.unreadable == {str(shard)}
+
+
+@pytest.mark.parametrize("below", ["blobs", "blobs/sha256", "ingest"])
+def test_a_store_whose_directories_fail_is_looked_through(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    """What cannot be listed at all is noted, and nothing that is known counts as missing."""
+    blob = _put(layout, CONTENT)
+    layout.ingest(DIGEST).write_bytes(bytes(5000))
+    _fail(monkeypatch, "scandir", layout.root / below)
+    stock = look_through(layout, {blob: 4096})
+    assert (stock.unknown, stock.missing) == ([], set())
+    assert stock.partial == ({} if below == "ingest" else {DIGEST: 8192})
+    assert stock.unreadable == {str(layout.root / below)}
+
+
+def test_a_blob_that_cannot_be_read_counts(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose first byte cannot be read takes its room all the same."""
+    digest = _put(layout, b"{}")
+
+    def fail(self: Path, *_: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+
+    monkeypatch.setattr(Path, "open", fail)
+    ((found, children),) = look_through(layout, NOTHING).unknown
+    assert (found.digest, found.size, found.kind, children) == (digest, 4096, "blob", ())
+
+
+def test_a_list_of_blobs_tells_its_errors(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lists the store hears of a directory that fails, and gets the rest."""
+    lost, other = _put(layout, b"1"), _put(layout, b"2")
+    _fail(monkeypatch, "scandir", Path(layout.blob(lost)).parent)
+    errors: list[OSError] = []
+    assert inventory.stored(layout, errors.append) == [(other, 1)]
+    assert [error.errno for error in errors] == [errno.EIO]
+    with pytest.raises(OSError, match="Input/output error"):
+        inventory.stored(layout)

@@ -128,6 +128,19 @@ def test_entries_are_those_of_an_upstream_or_of_all(made: Books) -> None:
     assert {found.digest for found in made.ledger.entries()} == {A, B}
 
 
+def test_a_blob_that_was_found_while_it_came_counts_for_its_upstream(made: Books) -> None:
+    """A worker that takes stock may find a file before the one that wrote it can commit it."""
+    made.put(A)
+    made.another().add_found([(entry("a", registry="", kind="manifest"), (B,))])
+    made.ledger.commit(entry("a", kind="manifest"), (B, C))
+    assert made.ledger.usage("docker.io") == Usage(10, 0)
+    assert made.ledger.usage("") == Usage(0, 0)
+    assert made.ledger.usage() == Usage(10, 0)
+    assert made.ledger.relations().children[A] == {B, C}
+    made.another().add_found([(entry("a", registry=""), ())])
+    assert made.ledger.usage("docker.io") == Usage(10, 0)
+
+
 def test_what_is_found_is_taken_in(made: Books) -> None:
     """What only the directory had counts from then on; what is known keeps its history."""
     made.blob("a", heat=7.0)

@@ -1,17 +1,21 @@
 """Scrubbing in the background."""
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import Damaged, Scrubbed
+from cacheproxy.domain.events import Damaged, Scrubbed, UpkeepFailed
+from cacheproxy.inprocess.databases import open_database
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.patrol import Round
@@ -168,3 +172,92 @@ async def test_it_can_be_ended_anywhere(tmp_path: Path) -> None:
 def test_a_pass_is_due_by_its_beginning(now: float, due: bool) -> None:
     """Also when the clock was set back since it began."""
     assert Round(100.0, is_over=True).is_due(DAY, now) is due
+
+
+async def test_a_damaged_blob_is_served_to_nobody_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader keeps a damaged blob in its place; it reads on, and nobody else can open the blob.
+
+    The patrol waits between its tries, and moves the blob once the reader has left.
+    """
+    digest = scene.blobs[1]
+    scene.damage(digest)
+    reader = scene.store.open(digest)
+    assert reader is not None
+    pauses, opened, read = list[float](), list[object](), list[bytes]()
+
+    async def sleep(seconds: float) -> None:
+        scene.clock.advance(seconds)
+        await asyncio.sleep(0)
+        if seconds == 0.1:
+            pauses.append(seconds)
+            opened.append(scene.store.open(digest))
+            if len(pauses) == 10:
+                read.append(await reader.read(0, 1))
+                reader.close()
+
+    monkeypatch.setattr(scene.clock, "sleep", sleep)
+    scene.start()
+    await until(lambda: len(scene.events.of(Damaged)) == 2)
+    assert [found.outcome for found in scene.events.of(Damaged)] == ["in use", "quarantined"]
+    assert opened == [None] * 10
+    assert len(read) == 1
+
+
+async def test_a_pull_of_a_damaged_blob_finds_nothing(scene: Scene) -> None:
+    """A blob that was found damaged while somebody reads it is fetched again by the next pull."""
+    digest = scene.blobs[1]
+    scene.damage(digest)
+    reader = scene.store.open(digest)
+    assert reader is not None
+    try:
+        scene.start()
+        await until(lambda: scene.events.of(Damaged))
+        assert await scene.store.prove(digest) is None
+    finally:
+        reader.close()
+
+
+async def test_a_ledger_that_is_busy_ends_no_patrol(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that another process holds is told once; the patrol goes on when it is free."""
+    Path(scene.layout.blob(scene.blobs[1])).unlink()  # only the ledger has it: to be struck out
+    handle = scene.store.accounts._handle
+    assert handle._ledger is not None
+    handle._ledger._db.execute("PRAGMA busy_timeout=1")
+    upkeep = Upkeep(scene.store, scene.clock, scene.events, DAY)
+    tasks = Tasks()
+    with closing(open_database(scene.layout.ledger, 1.0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = tasks.keep_running(partial(upkeep.scrub, DAY, RATE), "scrub")
+        await until(lambda: scene.events.of(UpkeepFailed))
+        assert "database is locked" in scene.events.of(UpkeepFailed)[0].error
+        assert not task.done()
+    await until(lambda: scene.events.of(Damaged))
+    (found,) = scene.events.of(Damaged)
+    assert (found.digest, found.outcome) == (scene.blobs[1], "struck out")
+    await scene.until_over()
+    await tasks.close()
+
+
+async def test_a_directory_that_cannot_be_read_is_told_and_passed_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard with an I/O error costs no pass: all other blobs are read, and the error is told."""
+    shard, real = Path(scene.layout.blob(scene.blobs[1])).parent, os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path) == shard:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    upkeep, tasks = Upkeep(scene.store, scene.clock, scene.events, DAY), Tasks()
+    tasks.keep_running(partial(upkeep.scrub, DAY, RATE), "scrub")
+    await until(lambda: scene.events.of(UpkeepFailed))
+    await tasks.close()
+    assert scene.said.endswith("over\n")
+    assert scene.read() == 10_000
+    assert "Input/output error" in scene.events.of(UpkeepFailed)[0].error

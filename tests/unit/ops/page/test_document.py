@@ -127,6 +127,17 @@ def test_what_is_described_is_there(make: Callable[[], str]) -> None:
                 assert reference in outline.ids()
 
 
+def test_that_nothing_is_stored_is_on_the_page() -> None:
+    """A store that cannot be written is said beside the disk budget, with the reason."""
+    source = busy_source()
+    assert "nothing is stored" not in _Outline(_page(source)).text.lower()
+    problem = "the ledger cannot be written: disk I/O error"
+    source.shown = replace(source.shown or idle_status(), store_problem=problem)
+    text = _Outline(_page(source)).text
+    assert f"Nothing is stored: {problem}" in text
+    assert "nothing is stored" in text
+
+
 def test_every_figure_is_there() -> None:
     """What the API has is on the page without a script: savings, money, fills, upstreams, disk."""
     text = _Outline(_page(busy_source())).text
