@@ -16,7 +16,8 @@ from cacheproxy.cluster.peers import HttpPeers, Patience
 from cacheproxy.cluster.signature import is_signed
 from cacheproxy.cluster_ports import Notable
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import Damaged, Event, Evicted, Stored
+from cacheproxy.domain.events import Event
+from cacheproxy.domain.store_events import Damaged, Evicted, Stored
 from cacheproxy.edge.guard import GuardedServer
 from cacheproxy.edge.peers import Limits, PeerApi
 from cacheproxy.metadata.redis_connection import RedisConnection

@@ -16,7 +16,7 @@ from cacheproxy.bootstrap.upstreams import (
     make_routes,
 )
 from cacheproxy.bootstrap.warming import Schedule, terms_of
-from cacheproxy.domain.events import Evicted
+from cacheproxy.domain.store_events import Evicted
 from cacheproxy.domain.warming import WarmTerms
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.forgetting import Forgetting

@@ -11,18 +11,13 @@ import msgspec
 import structlog
 
 from cacheproxy.domain.events import (
-    Damaged,
     Event,
-    Evicted,
     FillEnded,
-    LedgerReplaced,
     MetadataFailed,
     Responded,
     SharedStoreFound,
     SharedStoreLost,
     SharedStoreUnreadable,
-    StoreFailed,
-    StoreRecovered,
     TaskFailed,
     Unexpected,
     UpkeepFailed,
@@ -31,6 +26,13 @@ from cacheproxy.domain.events import (
     UpstreamResumed,
     Warmed,
     WarmFailed,
+)
+from cacheproxy.domain.store_events import (
+    Damaged,
+    Evicted,
+    LedgerReplaced,
+    StoreFailed,
+    StoreRecovered,
 )
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -12,7 +12,13 @@ from typing import Literal, TypeVar
 from cacheproxy.domain.budget import Budget, Entry, Kind, on_disk
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StorageError
-from cacheproxy.domain.events import Evicted, LedgerReplaced, Stored, StoreFailed, StoreRecovered
+from cacheproxy.domain.store_events import (
+    Evicted,
+    LedgerReplaced,
+    Stored,
+    StoreFailed,
+    StoreRecovered,
+)
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.claims import Claim, Left, Usage, Use
 from cacheproxy.storage.ledger import Ledger
@@ -58,12 +64,15 @@ class Accounts:
         self.budget = budget
         # Whether others have enough copies of a blob: it is then the first to go.
         self.is_spare: Callable[[Digest], bool] = lambda _: False
+        # Whether there is a file of a blob.
+        self.holds: Callable[[Digest], bool] = lambda _: True
         self._clock = clock
         self._observer = observer
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self.problem: str | None = None
         self._uses: dict[Digest, tuple[float, int]] = {}
         self._claims: dict[Digest, Claim] = {}
+        self._uncounted: dict[Digest, tuple[Entry, tuple[Digest, ...]]] = {}
         self._handle = self._executor.submit(LedgerHandle, ledger, self._restore).result()
         self._probes = 0
         # Generations of the ledger's file: whose rows were listed, that knows all that is on
@@ -91,7 +100,8 @@ class Accounts:
         self._uses[digest] = self._clock.now(), self._uses.get(digest, (0.0, 0))[1] + 1
 
     async def flush(self) -> None:
-        """Write down what was asked for."""
+        """Write down what was asked for, and count blobs that the ledger has refused."""
+        await self._count()
         pending = self._pending()
         if not pending:
             return
@@ -148,13 +158,29 @@ class Accounts:
         self._report(await self._do(lambda ledger: ledger.evict(size, self.budget, now)), "space")
 
     async def commit(self, digest: Digest, size: int, holding: Holding) -> None:
-        """What was reserved is a blob now."""
+        """Count a blob that is on disk now. If the ledger refuses, that is made up for later."""
         now = self._clock.now()
         heat = 0.0 if self.is_spare(digest) else 1.0
         entry = Entry(digest, on_disk(size), holding.kind, holding.registry, now, now, heat)
-        await self._do(lambda ledger: ledger.commit(entry, holding.children))
-        self._claims.pop(digest, None)
+        self._uncounted[digest] = entry, holding.children
         self._observer.observe(Stored(digest))
+        with contextlib.suppress(StorageError):  # until then its reservation counts it
+            await self._count()
+
+    async def _count(self) -> None:
+        waiting = dict(self._uncounted)
+        if waiting:
+            await self._do(partial(self._commit, waiting))
+
+    def _commit(
+        self, blobs: Mapping[Digest, tuple[Entry, tuple[Digest, ...]]], ledger: Ledger
+    ) -> None:
+        for digest, (entry, children) in blobs.items():
+            if self.holds(digest):  # else it was removed before it was counted
+                ledger.commit(entry, children)
+            self._claims.pop(digest, None)
+            if self._uncounted.get(digest) == (entry, children):
+                del self._uncounted[digest]
 
     async def name(self, reference: str, digest: Digest) -> None:
         """Remember what a tag names."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StartError, StorageError
-from cacheproxy.domain.events import Damaged
 from cacheproxy.domain.manifest import SIZE_LIMIT, Manifest
 from cacheproxy.domain.reference import Repository, Tag
+from cacheproxy.domain.store_events import Damaged
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage import proof
 from cacheproxy.storage.accounts import Accounts, Holding
@@ -35,6 +35,7 @@ from cacheproxy.storage.threads import run_to_end
 # default pool of the loop is not for this, since name resolution waits there.
 _THREADS = 8
 _MEMORY = 32 * 1024 * 1024
+_SHOWN_PATHS = 3
 # A manifest that another process is writing is there in no time.
 _TRIES = 100
 _PAUSE_SECONDS = 0.005
@@ -65,6 +66,7 @@ class FilesystemStore:
         documents: Documents,
     ) -> None:
         self.accounts = accounts
+        accounts.holds = layout.holds
         self._layout = layout
         self._observer = observer
         self._clock = clock
@@ -105,8 +107,7 @@ class FilesystemStore:
             said = error.strerror if isinstance(error, OSError) else error
             raise StartError(
                 f"the ledger {layout.ledger} cannot be used: {said}; make it writable for this "
-                "user, and make room if its volume is full. If it is damaged, remove it: it is "
-                "made anew from what the cache directory holds"
+                "user, and make room if its volume is full"
             ) from error
 
     def close(self) -> None:
@@ -143,9 +144,10 @@ class FilesystemStore:
         if blob is not None:
             return blob
         verdict = await proof.prove(self._layout, digest, size, self._seals, self._executor)
-        if verdict == "quarantined":
+        if verdict in ("quarantined", "in use"):
             said = "it was changed since it was stored, and is wrong"
-            self._observer.observe(Damaged(digest, "damaged", "quarantined", said))
+            self._observer.observe(Damaged(digest, "damaged", verdict, said))
+        if verdict == "quarantined":
             await self.accounts.strike([digest], self._layout.holds)
         return self.open(digest) if verdict == "right" else None
 
@@ -234,6 +236,9 @@ class FilesystemStore:
         await self.accounts.take_in(stock.unknown)
         await self.accounts.strike(stock.missing, self._layout.holds)
         await self.accounts.settle(stock.partial, self._left)
+        if stock.unreadable:
+            some = ", ".join(sorted(stock.unreadable)[:_SHOWN_PATHS])
+            raise StorageError(f"{len(stock.unreadable)} paths cannot be read and count: {some}")
 
     def _left(self, digest: Digest) -> Left:
         return left(self._layout, digest)

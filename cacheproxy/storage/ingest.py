@@ -112,14 +112,9 @@ class FileIngest:
         await self._count()
 
     async def _count(self) -> None:
-        """Have the ledger count the blob.
-
-        Last, so that what is counted is there. Until it is, the reservation counts it; a ledger
-        that refuses is no reason to fail a blob that is stored.
-        """
-        with contextlib.suppress(StorageError):
-            await self._accounts.commit(self._place.digest, self.offset, self._place.holding)
-            self._is_counted = True
+        """Have the ledger count the blob: last, so that what is counted is there."""
+        self._is_counted = True
+        await self._accounts.commit(self._place.digest, self.offset, self._place.holding)
 
     async def discard(self) -> None:
         """Drop the bytes: nobody will find them any more. A blob that is visible stays."""
@@ -134,11 +129,11 @@ class FileIngest:
     async def close(self) -> None:
         """Give back the file and its lock, whatever fails; then the room that it does not take."""
         self.release()
-        with contextlib.suppress(StorageError):  # settled later, with all reservations
-            if not self._is_renamed:
+        if self._is_renamed and not self._is_counted:
+            await self._count()
+        elif not self._is_renamed:
+            with contextlib.suppress(StorageError):  # settled later, with all reservations
                 await self._accounts.settle_one(self._place.digest, self._left)
-            elif not self._is_counted:
-                await self._count()
 
     def release(self) -> None:
         """Give back the file and its lock, at once. An empty leftover is of use to nobody."""

@@ -42,6 +42,8 @@ def left(layout: Layout, digest: Digest) -> Left:
         status = path.lstat()
     except FileNotFoundError:
         return _stored(layout, digest)
+    except OSError:
+        return "written", 0  # nobody can tell: what is reserved stays so
     return ("written", 0) if is_locked(path) else ("partial", room(status))
 
 
@@ -50,6 +52,8 @@ def _stored(layout: Layout, digest: Digest) -> Left:
         return "stored", room(Path(layout.blob(digest)).lstat())
     except FileNotFoundError:
         return "none", 0
+    except OSError:
+        return "written", 0
 
 
 def is_locked(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid
-from cacheproxy.domain.events import Damaged, Scrubbed
+from cacheproxy.domain.store_events import Damaged, Scrubbed
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.storage.accounts import Accounts
 from cacheproxy.storage.inventory import stored

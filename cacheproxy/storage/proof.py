@@ -8,10 +8,10 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.quarantine import quarantine
-from cacheproxy.storage.seal import Seals
+from cacheproxy.storage.seal import Seals, doubt
 from cacheproxy.storage.threads import run_to_end
 
-Verdict = Literal["right", "quarantined", "none"]
+Verdict = Literal["right", "quarantined", "in use", "none"]
 
 # Long enough to make little of the thread's turns, short enough for a cancellation to be quick.
 _STEP = 8 * 1024 * 1024
@@ -41,10 +41,12 @@ async def prove(
             if fits and await _is_right(file, digest, executor):
                 seals.put(digest, file, status)
                 return "right"
-            await run_to_end(executor, lambda: quarantine(layout, digest, status))
+            taken = await run_to_end(executor, lambda: quarantine(layout, digest, status))
+            if taken == "in use":
+                doubt(file)  # those who read it read on, and nobody else
     except OSError:
         return "none"  # it can be neither read nor moved: what is fetched takes its place
-    return "quarantined"
+    return "none" if taken == "gone" else taken
 
 
 async def _is_right(file: OpenFile, digest: Digest, executor: Executor) -> bool:

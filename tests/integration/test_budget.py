@@ -16,7 +16,7 @@ import structlog
 
 from cacheproxy.domain.budget import PolicyName, on_disk
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import Evicted
+from cacheproxy.domain.store_events import Evicted
 from cacheproxy.settings.sizes import Bytes
 from tests.integration.fills import until
 from tests.support import images

@@ -19,7 +19,8 @@ from aiohttp import web
 
 from cacheproxy.doctor.server import check_server
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import FillEnded, LedgerReplaced, Responded, StoreRecovered
+from cacheproxy.domain.events import FillEnded, Responded
+from cacheproxy.domain.store_events import LedgerReplaced, StoreRecovered
 from cacheproxy.inprocess.databases import open_database
 from cacheproxy.ops.api.model import Live
 from cacheproxy.ops.api.pulling import Pulling

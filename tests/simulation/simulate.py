@@ -292,8 +292,8 @@ class _Run:
         world = self.world
         if self.script.crashes or self.script.trouble:
             # Then the ledger may lag behind the directory until the next upkeep.
-            task = self.workers[0].process.start(self.workers[0].store.settle(), "settle")
-            world.run_until(task.done, 60.0, "settling")
+            tasks = [w.process.start(w.catch_up(), "catch up") for w in self.workers]
+            world.run_until(lambda: all(task.done() for task in tasks), 60.0, "settling")
         self._look_at_ledger()
         closing = [w.process.start(w.close(), "close") for w in self.workers]
         world.run_until(lambda: all(task.done() for task in closing), 60.0, "a shutdown")

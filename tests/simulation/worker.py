@@ -8,9 +8,10 @@ from pathlib import Path
 
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.errors import CacheproxyError
-from cacheproxy.domain.events import Damaged, Event, Unexpected
+from cacheproxy.domain.events import Event, Unexpected
 from cacheproxy.domain.freshness import TagRules
 from cacheproxy.domain.retry import RetryPolicy
+from cacheproxy.domain.store_events import Damaged
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.pullthrough.context import FillContext
@@ -113,13 +114,18 @@ class Worker:
         self._has_taken_stock = True
         while True:
             await self._clock.sleep(_UPKEEP_SECONDS)
-            await self._try(self.store.settle)
+            await self._try(self.catch_up)
 
     async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
             await work()
         except (OSError, CacheproxyError) as error:
             self.process.world.note(f"{self.name}: upkeep: {error}")
+
+    async def catch_up(self) -> None:
+        """Bring the ledger in line with the directory, as upkeep does from time to time."""
+        await self.store.accounts.flush()
+        await self.store.settle()
 
     @property
     def is_idle(self) -> bool:

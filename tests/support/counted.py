@@ -7,9 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import (
     Asked,
-    Damaged,
     Event,
-    Evicted,
     FillEnded,
     FillStarted,
     MetadataFailed,
@@ -17,13 +15,10 @@ from cacheproxy.domain.events import (
     PeerServed,
     ReplicasSeen,
     Responded,
-    Scrubbed,
     SharedStoreCalled,
     SharedStoreFound,
     SharedStoreLost,
     SharedStoreUnreadable,
-    StoreFailed,
-    StoreRecovered,
     TaskFailed,
     Unexpected,
     UpstreamAnswered,
@@ -34,6 +29,7 @@ from cacheproxy.domain.events import (
     WarmFailed,
 )
 from cacheproxy.domain.rate_limit import RateLimit
+from cacheproxy.domain.store_events import Damaged, Evicted, Scrubbed, StoreFailed, StoreRecovered
 from cacheproxy.domain.traffic import Traffic
 from cacheproxy.ops.metrics import (
     BuildInfo,

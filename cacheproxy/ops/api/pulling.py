@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cacheproxy.domain.errors import StorageError
-from cacheproxy.domain.events import Damaged
+from cacheproxy.domain.store_events import Damaged
 from cacheproxy.ops.api.model import (
     FillStatus,
     Live,

@@ -6,9 +6,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from cacheproxy.domain.events import (
-    Damaged,
     Event,
-    Evicted,
     FillEnded,
     FillStarted,
     MetadataFailed,
@@ -16,13 +14,10 @@ from cacheproxy.domain.events import (
     PeerServed,
     ReplicasSeen,
     Responded,
-    Scrubbed,
     SharedStoreCalled,
     SharedStoreFound,
     SharedStoreLost,
     SharedStoreUnreadable,
-    StoreFailed,
-    StoreRecovered,
     TaskFailed,
     UpstreamAnswered,
     UpstreamPaused,
@@ -31,6 +26,7 @@ from cacheproxy.domain.events import (
     Warmed,
     WarmFailed,
 )
+from cacheproxy.domain.store_events import Damaged, Evicted, Scrubbed, StoreFailed, StoreRecovered
 from cacheproxy.ops.metrics.definitions import Definitions
 
 

@@ -8,15 +8,13 @@ from cacheproxy.domain.cache_status import Outcome
 from cacheproxy.domain.events import (
     Asked,
     Event,
-    Evicted,
     FillEnded,
     Responded,
     Source,
-    StoreFailed,
-    StoreRecovered,
     UpstreamAnswered,
     UpstreamReceived,
 )
+from cacheproxy.domain.store_events import Evicted, StoreFailed, StoreRecovered
 from cacheproxy.ops.metrics import Metrics, Page, SavedBytes
 from cacheproxy.ops.observers import Observers
 from tests.support.counted import DAY, whole_page

@@ -14,9 +14,9 @@ import pytest
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StartError, StorageError
-from cacheproxy.domain.events import Evicted, LedgerReplaced, StoreFailed, StoreRecovered
 from cacheproxy.domain.manifest import Manifest, parse
 from cacheproxy.domain.reference import Name, Repository, Tag
+from cacheproxy.domain.store_events import Evicted, LedgerReplaced, StoreFailed, StoreRecovered
 from cacheproxy.ports import Ingest
 from cacheproxy.storage.accounts import Accounts, Holding
 from cacheproxy.storage.claims import Claim, Usage
@@ -104,6 +104,7 @@ async def test_what_counts_is_the_room_that_files_take(scene: Scene) -> None:
     assert await scene.accounts.usage() == Usage(0, BLOCK)
     await scene.accounts.settle_one(DIGEST, left(2 * BLOCK))
     assert await scene.accounts.usage() == Usage(0, 2 * BLOCK)
+    scene.accounts.holds = lambda _: True
     await scene.accounts.commit(DIGEST, BLOCK, Holding("docker.io"))
     assert await scene.accounts.usage() == Usage(BLOCK, 0)
     assert await scene.accounts.known() == {DIGEST: BLOCK}
@@ -742,3 +743,20 @@ async def test_who_discards_leaves_the_next_one_alone(tmp_path: Path) -> None:
             second.verify()
             await second.commit()
         assert await other.accounts.usage() == Usage(3 * BLOCK, 0)
+
+
+async def test_a_blob_that_the_ledger_refuses_is_counted_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored all the same; an empty one, for which nothing is reserved, is not forgotten."""
+    real = scene.accounts._handle.run
+
+    def refuse(_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(scene.accounts._handle, "run", refuse)
+    digest = await scene.put(b"")
+    monkeypatch.setattr(scene.accounts._handle, "run", real)
+    assert await scene.accounts.known() == {}
+    await scene.accounts.flush()
+    assert await scene.accounts.known() == {digest: 0}

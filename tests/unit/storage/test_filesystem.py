@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -537,3 +538,22 @@ async def test_sweeping_a_directory_that_is_gone(store: FilesystemStore, layout:
     (layout.root / "ingest").rmdir()
     with pytest.raises(OSError, match="No such file"):
         await store.sweep(0)
+
+
+async def test_a_new_blob_is_not_read_again_where_times_have_no_fractions(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blob that was verified as it came is served at once, also on a file system without ns."""
+    real = os.utime
+
+    def utime(path: Any, times: Any = None, *, ns: tuple[int, int] | None = None) -> None:
+        if ns is None:
+            real(path, times)
+        else:
+            real(path, ns=(ns[0] // 10**9 * 10**9, ns[1] // 10**9 * 10**9))
+
+    monkeypatch.setattr(os, "utime", utime)
+    await keep(store, _DIGEST, _CONTENT)
+    reader = store.open(_DIGEST)
+    assert reader is not None, "it is hashed again first"
+    reader.close()

@@ -14,7 +14,8 @@ import pytest
 
 from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.events import Damaged, Scrubbed, UpkeepFailed
+from cacheproxy.domain.events import UpkeepFailed
+from cacheproxy.domain.store_events import Damaged, Scrubbed
 from cacheproxy.inprocess.databases import open_database
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.storage.layout import Layout
