@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cacheproxy.cluster_ports import Part
@@ -197,6 +198,17 @@ async def _shrink(_: Book, worker: Worker, __: Content) -> None:
     await worker.store.accounts.make_room(1)
 
 
+async def _lose_ledger(book: Book, worker: Worker, __: Content) -> None:
+    """Remove the ledger, as somebody does who tidies up."""
+    world = book.world
+    if world.ledger_is_busy():
+        return
+    world.note(f"{worker.name}: the ledger is removed")
+    with world.entered(None):
+        for path in Path(world.root).glob("ledger.db*"):
+            path.unlink(missing_ok=True)
+
+
 async def _peer(book: Book, worker: Worker, content: Content) -> None:
     """Read as another replica does, which may be refused at any time."""
     digest = Digest(content.digest)
@@ -229,4 +241,5 @@ _CHORES = {
     "keep": _keep,
     "shrink": _shrink,
     "peer": _peer,
+    "lose_ledger": _lose_ledger,
 }

@@ -18,7 +18,7 @@ AMPLE = 2**40
 # Around the hold-back of 4,096 bytes, and a few steps of reading beyond it.
 _CHORES = (
     *("settle", "sweep", "take_stock", "flush", "purge", "drop_partial", "drop_partial"),
-    *("keep_manifest", "keep", "peer", "peer", "shrink"),
+    *("keep_manifest", "keep", "peer", "peer", "shrink", "lose_ledger"),
 )
 _OTHER_BYTES = bytes(byte ^ 0x55 for byte in range(256))
 _SIZES = (0, 1, 700, 4096, 4097, 9_000, 30_000, 30_000, 90_000, 200_000)
@@ -142,6 +142,12 @@ class Script:
     crashes: tuple[Crash, ...]
     trouble: tuple[DiskTrouble, ...]
     mishaps: dict[tuple[int, int], tuple[Mishap, ...]] = field(default_factory=dict)
+
+    @property
+    def is_orderly(self) -> bool:
+        """Whether the ledger never lags behind the directory."""
+        loses = any(chore.kind == "lose_ledger" for chore in self.chores)
+        return not (self.crashes or self.trouble or loses)
 
     @property
     def is_quiet(self) -> bool:

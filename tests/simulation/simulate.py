@@ -290,7 +290,7 @@ class _Run:
 
     def _look_at_leftovers(self) -> None:
         world = self.world
-        if self.script.crashes or self.script.trouble:
+        if not self.script.is_orderly:
             # Then the ledger may lag behind the directory until the next upkeep.
             tasks = [w.process.start(w.catch_up(), "catch up") for w in self.workers]
             world.run_until(lambda: all(task.done() for task in tasks), 60.0, "settling")
@@ -301,7 +301,11 @@ class _Run:
             process = worker.process
             with world.entered(process):
                 worker.store.close()
-            left = [t for t in process.tasks if not t.done() and t.get_name() != "upkeep"]
+            left = [
+                task
+                for task in process.tasks
+                if not task.done() and task.get_name() not in ("upkeep", "recount")
+            ]
             if left:
                 world.complain(f"{worker.name} leaves tasks: {left}")
             if process.files:

@@ -2,12 +2,12 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.budget import Budget
-from cacheproxy.domain.errors import CacheproxyError
 from cacheproxy.domain.events import Event, Unexpected
 from cacheproxy.domain.freshness import TagRules
 from cacheproxy.domain.retry import RetryPolicy
@@ -24,8 +24,6 @@ from tests.simulation.upstream import Book, ScriptedUpstream
 from tests.simulation.world import Process, SimulatedPool, World
 
 _EPOCH = 1_700_000_000.0
-# So often a worker brings its ledger in line, as `Upkeep` does.
-_UPKEEP_SECONDS = 30.0
 
 
 class VirtualClock:
@@ -88,7 +86,6 @@ class Worker:
         self, world: World, name: str, script: Script, book: Book, metadata: MemoryMetadata
     ) -> None:
         self.name = name
-        self._has_taken_stock = False
         self.process = world.spawn(name)
         self.script = script
         with world.entered(self.process), simulated_pools():
@@ -106,21 +103,9 @@ class Worker:
             )
             registry = Registry(ScriptedUpstream(book), TagRules(), RetryPolicy())
             self.core = PullThrough({"docker.io": registry}, context, metadata, self._tasks)
-        self._clock = clock
-        self.process.start(self._keep_up(), "upkeep")
-
-    async def _keep_up(self) -> None:
-        await self._try(self.store.take_stock)
-        self._has_taken_stock = True
-        while True:
-            await self._clock.sleep(_UPKEEP_SECONDS)
-            await self._try(self.catch_up)
-
-    async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await work()
-        except (OSError, CacheproxyError) as error:
-            self.process.world.note(f"{self.name}: upkeep: {error}")
+        self._upkeep = Upkeep(self.store, clock, observer, keep_partial=3600.0)
+        self.process.start(self._upkeep.run(), "upkeep")
+        self.process.start(self._upkeep.recount(), "recount")
 
     async def catch_up(self) -> None:
         """Bring the ledger in line with the directory, as upkeep does from time to time."""
@@ -129,8 +114,8 @@ class Worker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no download is under way, and stock has been taken."""
-        return self._has_taken_stock and not self.core.fills
+        """Whether nothing is under way or being put down, and stock has been taken."""
+        return self.store.accounts.is_counted and not len(self._tasks)
 
     async def close(self) -> None:
         """End as at a shutdown."""
