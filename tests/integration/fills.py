@@ -84,7 +84,7 @@ async def cold(
             yield hub, proxy
 
 
-async def until(condition: Any, within: float = 5.0) -> None:
+async def until(condition: Any, within: float = 60.0) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110  # what it waits for has no event

@@ -48,7 +48,7 @@ async def proxy(
 async def _stored(proxy: HastyProxy, digest: str) -> None:
     """Wait until a blob that has been served has its name in the store, too."""
     name = digest.partition(":")[2]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while name not in {file.name for file in proxy.files("blobs")}:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.002)
 
@@ -178,7 +178,7 @@ async def test_repositories(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
         return [numbers.get(f"repository_{name}_bytes", **labels) for name in names]
 
     expected = [[2 * size, size, size], [size, size, 0]]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while [await bytes_of(name) for name in ("app", "other")] != expected:
             proxy.clock.advance(1)
             await asyncio.sleep(0.01)
@@ -237,7 +237,7 @@ async def test_fills(proxy: HastyProxy) -> None:
     """Downloads are counted when they have ended."""
     await see(proxy, _BY_BLOB)
     await see(proxy, f"/v2/app/blobs/{images.sha256(b'absent')}")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(proxy.events.of(FillEnded)) < 2:  # noqa: ASYNC110  # nobody tells of it
             await asyncio.sleep(0.002)
     numbers = await numbers_of(proxy)

@@ -56,7 +56,7 @@ def _children() -> set[str]:
 
 
 async def _gone(before: set[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while _children() - before:  # noqa: ASYNC110  # the kernel tells nobody
             await asyncio.sleep(0.01)
 

@@ -387,7 +387,7 @@ async def test_silence_costs_cached_pulls_nothing(hub: ScriptedRegistry, tmp_pat
             assert answer.body == OLD.manifest
             assert is_stale(answer, "upstream-timeout")
         # One after another they would wait twenty deadlines; they wait for none.
-        assert loop.time() - begun < 20 * 1.5 / 10
+        assert loop.time() - begun < 20 * 1.5 / 2
 
 
 async def test_a_deadline_need_not_be_over_for_that(hub: ScriptedRegistry, tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ async def test_a_deadline_need_not_be_over_for_that(hub: ScriptedRegistry, tmp_p
         begun = loop.time()
         for _ in range(20):
             assert is_stale(await see(proxy, BY_TAG), "upstream-timeout")
-        assert loop.time() - begun < 20 * 0.4 / 10
+        assert loop.time() - begun < 20 * 0.4 / 2
         assert asked_of(hub)[-1] == ("HEAD", "1")
 
 
@@ -416,13 +416,13 @@ async def test_cached_pulls_alone_find_out_that_it_is_back(
         proxy.clock.advance(FRESH_FOR + 1)
         silence = Gate(at=None)
         hub.script(Match(), Always(silence))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not proxy.events.of(UpstreamPaused):
                 assert is_stale(await see(proxy, BY_TAG), "upstream-timeout")
         silence.release()
         hub.add_image(REPOSITORY, "1", NEW)
         proxy.clock.advance(1.25 * _PAUSE)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await see(proxy, BY_TAG)).body != NEW.manifest:
                 pass  # the answer to the HEAD is on its way to the record
         assert len(proxy.events.of(UpstreamResumed)) == 1

@@ -159,7 +159,7 @@ async def test_what_it_has_is_had_elsewhere(
         async def holders() -> set[str]:
             return set(await wants.index.holders(Digest(LAYER.digest)))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await holders() != {leaving.address, has.address}:  # noqa: ASYNC110  # in Redis
                 await asyncio.sleep(0.01)
         served = len(leaving.events.of(PeerServed))
@@ -200,7 +200,7 @@ async def test_what_was_counted_stays(
     async with replicas(hub, tmp_path, redis) as (leaving, staying):
         async with await leaving.get("/v2/app/manifests/1") as manifest:
             await manifest.read()
-        await until(lambda: _keys(redis, "*:traffic:all"), within=15)
+        await until(lambda: _keys(redis, "*:traffic:all"), within=60)
         told = _keys(redis, "*:traffic:*")
         await leaving.end()
         await until(lambda: staying.index.live == frozenset())

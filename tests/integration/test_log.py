@@ -293,7 +293,7 @@ async def test_fills(log: Log, stage: _Stage) -> None:
     """The end of each download is a line of its own, the failed one's a warning."""
     await see(stage.proxy, _BY_BLOB)
     await see(stage.proxy, f"/v2/{_REPOSITORY}/blobs/{images.sha256(b'absent')}")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(stage.proxy.events.of(FillEnded)) < 2:  # noqa: ASYNC110  # nobody tells of it
             await asyncio.sleep(0.002)
     fills = {line["event"]: line for line in log.lines if line["event"].startswith("fill")}

@@ -101,7 +101,7 @@ async def test_counted(proxy: HastyProxy) -> None:
 
 async def test_behind_a_good_request(log: Log, proxy: HastyProxy) -> None:
     """On a connection that has served well until then it is refused likewise."""
-    async with asyncio.timeout(10), connected(proxy.url) as client:
+    async with asyncio.timeout(60), connected(proxy.url) as client:
         await client.ask("/v2/")
         assert (await client.head()).status == 200
         assert await client.exactly(2) == b"{}"

@@ -81,7 +81,7 @@ async def test_a_plan_is_made(proxy: HastyProxy) -> None:
     async def planned() -> Result:
         return await _run(proxy, "plan", "--max-size", "1MiB", "--policy", "lru", "--json")
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (result := await planned()).exit_code != 0:
             assert "there is nothing to plan with" in result.stderr
     rows = json.loads(result.stdout)["rows"]

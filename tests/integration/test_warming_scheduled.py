@@ -112,7 +112,7 @@ async def test_another_schedule_is_taken_over(
     hub.add_image("team/other", "2", NEW)
     other = Wanted(warm=WarmSettings((WarmRuleSettings(("team/other:2",), 60.0),)))
     scheduled.core.apply(settings_for({"docker.io": hub}, tmp_path / "cache", other))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while scheduled.events.of(Warmed)[-1].image != "docker.io/team/other:2":
             scheduled.clock.advance(1)
             await asyncio.sleep(0.005)
@@ -160,7 +160,7 @@ async def test_replicas_that_come_at_once_fetch_once(
 
 async def _learnt(one: Replica) -> None:
     """Wait until it is told who has the manifest, which is told behind."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await one.index.holders(Digest(IMAGE.digest)):  # noqa: ASYNC110  # in Redis
             await asyncio.sleep(0.01)
 

@@ -29,7 +29,7 @@ class Watched:
 
     async def found(self, times: int = 1) -> None:
         """Wait until it is found."""
-        await until(lambda: len(self.events.of(SharedStoreFound)) == times, 15)
+        await until(lambda: len(self.events.of(SharedStoreFound)) == times)
 
 
 @asynccontextmanager
@@ -52,7 +52,7 @@ async def get(client: Client) -> object:
     return await client.get("cacheproxy:x")
 
 
-async def soon(work: Any, within: float = 10.0) -> Any:
+async def soon(work: Any, within: float = 60.0) -> Any:
     """What `work` returns once it does not fail any more."""
     async with asyncio.timeout(within):
         while True:

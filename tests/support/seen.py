@@ -32,7 +32,7 @@ SPEC_CODES = frozenset(
 )
 # What upstream says to us alone, and what would be wrong for the bytes that digests name.
 _NEVER_SENT = ("WWW-Authenticate", "Set-Cookie", "Location", "Content-Encoding")
-_WITHIN = 10.0  # seconds in which a blob that has been served has to be stored
+_WITHIN = 60.0  # seconds in which a blob that has been served has to be stored
 # What may differ between the responses to two requests for the same thing.
 _VOLATILE = ("Date", "Cache-Status")
 

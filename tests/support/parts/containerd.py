@@ -11,7 +11,7 @@ from tests.support.parts.program import run
 from tests.support.parts.scratch import scratch
 
 PACKAGE = "containerd"
-_START = 20.0  # seconds
+_START = 60.0  # seconds
 
 # Without CRI it opens no TCP port; and nothing of it lies outside of its directory.
 _CONFIG = """\

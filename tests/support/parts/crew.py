@@ -10,7 +10,7 @@ from tests.support.parts.process import wait_until
 from tests.support.parts.proxy import Proxy
 
 _FLOCK = re.compile(r"FLOCK +\S+ +WRITE +(?P<pid>\d+) +\S+:(?P<inode>\d+) ")
-_PROMPT = 10.0  # seconds
+_PROMPT = 60.0  # seconds
 
 
 class Crew:

@@ -14,7 +14,7 @@ from tests.support.parts.registry import PACKAGE
 from tests.support.parts.scratch import scratch
 
 _PORT = 5000  # of a network where nobody else is
-_START = 15.0  # seconds
+_START = 60.0  # seconds
 _ACCESS = re.compile(r'"GET (?P<target>\S*/blobs/\S+) [^"]*" 20[06] (?P<size>\d+)')
 
 _CONFIG = """\

@@ -12,7 +12,7 @@ from tests.support.parts.scratch import scratch
 from tests.support.parts.unpacked import Unpacked
 
 PACKAGE = "docker.io"
-_START = 30.0  # seconds
+_START = 60.0  # seconds
 
 # A view of the file system of its own: what it writes to these directories and what it mounts
 # vanishes with it, and a daemon.json of this machine has no say.

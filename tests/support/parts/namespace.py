@@ -29,7 +29,7 @@ table inet hole {
 """
 _NETWORK = int(IPv4Address("10.213.0.0"))  # of which each namespace takes four addresses
 _NETWORKS = 1 << 14
-_START = 5.0  # seconds
+_START = 60.0  # seconds
 _count = itertools.count()
 
 

@@ -11,7 +11,7 @@ from tests.support.parts import wire
 from tests.support.parts.process import Daemon, free_port, require
 from tests.support.parts.scratch import scratch
 
-_START = 20.0  # seconds
+_START = 60.0  # seconds
 
 
 class Prometheus:

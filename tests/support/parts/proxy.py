@@ -19,7 +19,7 @@ from tests.support.parts.process import Daemon, NotReadyError, free_port
 from tests.support.parts.scratch import scratch
 from tests.support.parts.user import as_user
 
-_START = 20.0  # seconds
+_START = 60.0  # seconds
 _DRAIN = 30.0  # seconds
 _ATTEMPTS = 3  # ports are free when they are chosen, and may be taken a moment later
 _CLASH = "address already in use"

@@ -16,7 +16,7 @@ from typing_extensions import override
 from tests.support.parts.process import Daemon, free_port, require, wait_until
 from tests.support.parts.scratch import scratch
 
-_START = 20.0  # seconds
+_START = 60.0  # seconds
 _SERVICE = "cache"
 
 Engine = Literal["redis", "valkey"]

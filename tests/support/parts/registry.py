@@ -26,7 +26,7 @@ _HASHES = {
 }
 _ACCESS = re.compile(r'"(?P<method>[A-Z]+) (?P<target>\S+) [^"]*" (?P<status>\d+) (?P<size>\d+)')
 _LISTENING = re.compile(r"listening on (?:\S*?)127\.0\.0\.1:(\d+)")
-_START = 15.0  # seconds
+_START = 60.0  # seconds
 
 _CONFIG = """\
 version: 0.1

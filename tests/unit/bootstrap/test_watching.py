@@ -24,7 +24,7 @@ class Watch:
 
     async def acted(self, times: int) -> list[str]:
         """Wait until it has acted so often, and a little longer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.acts) < times:  # noqa: ASYNC110  # of a task that looks, too
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.1)

@@ -32,11 +32,11 @@ def test_a_pattern_matches_whole_names(
 
 def test_many_stars_take_no_time() -> None:
     """A pattern that a regular expression tries for years over a name is refused at once."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     for pattern in ("*a*a*a*a*ab", "**a**a**a**a**ab", "*a**a*?a**a*ab"):
         assert not Patterns((pattern,)).accept("a" * 120)
         assert Patterns((pattern,)).accept("a" * 120 + "b")
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
 
 
 @pytest.mark.parametrize(

@@ -226,9 +226,9 @@ def test_a_text_may_be_quoted_in_any_way(load_text: Load) -> None:
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "[{a: ", "? "])
 def test_deep_nesting_costs_nothing(problems: Problems, opening: str) -> None:
     """A megabyte of opening brackets is refused at once."""
-    started = time.monotonic()
+    started = time.process_time()
     lines = problems(opening * (1024 * 1024 // len(opening)))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert len(lines) == 1
     assert "nested too deeply" in lines[0] or "a key must be plain text" in lines[0]
 

@@ -78,7 +78,7 @@ async def test_a_helper_that_hangs_is_killed_with_its_children(tmp_path: Path) -
     begun = time.monotonic()
     with pytest.raises(NoLoginError, match=r"^sh did not end within 0\.5 s$"):
         await output_of(["sh", "-c", f"{script} mv {child}.new {child}; wait"], b"", 0.5)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 60  # of the 100 seconds that its child sleeps
     assert await _gone(await _child(child))
 
 
@@ -107,7 +107,7 @@ async def test_megabytes_are_cut_off() -> None:
     begun = time.monotonic()
     with pytest.raises(NoLoginError, match="yes prints more than 64 KiB"):
         await output_of(["yes", "s3cret"], b"", 30)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30  # the deadline
 
 
 async def test_output_in_pieces() -> None:

@@ -8,7 +8,7 @@ from typing_extensions import override
 from tests.support.scripted_registry.answer import Answer, Close, Hold, Latch, Wait
 from tests.support.scripted_registry.faults.fault import Fault, Offers
 
-WITHIN = 5.0  # seconds in which what a test waits for has to happen
+WITHIN = 60.0  # seconds in which what a test waits for has to happen
 
 
 @dataclass(frozen=True, slots=True)
