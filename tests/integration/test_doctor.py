@@ -189,7 +189,7 @@ async def test_a_black_hole_is_given_up(doctor: Doctor) -> None:
     begun = time.monotonic()
     with black_hole() as place:
         found = await doctor.look(place.url, **SHORT)
-    assert time.monotonic() - begun < 3.0
+    assert time.monotonic() - begun < 30.0  # the kernel would wait for two minutes
     assert list(_failed(found)) == ["connection"]
     assert "no answer within 0.3 s" in found["connection"].said
     assert "firewall" in found["connection"].advice

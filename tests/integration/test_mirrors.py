@@ -162,7 +162,7 @@ async def test_a_silent_registry_behind_a_mirror_that_is_down(tmp_path: Path) ->
         begun = loop.time()
         for _ in range(20):
             assert is_stale(await see(proxy, BY_TAG), "upstream-timeout")
-        assert loop.time() - begun < 20 * 1.5 / 10
+        assert loop.time() - begun < 20 * 1.5 / 2
 
 
 async def test_credentials_are_the_registrys_alone(tmp_path: Path) -> None:

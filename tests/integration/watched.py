@@ -29,7 +29,7 @@ class Watched:
 
     async def found(self, times: int = 1) -> None:
         """Wait until it is found."""
-        await until(lambda: len(self.events.of(SharedStoreFound)) == times, 15)
+        await until(lambda: len(self.events.of(SharedStoreFound)) == times)
 
 
 @asynccontextmanager

@@ -241,7 +241,8 @@ class _Run:
             self._judge_amplification()
 
     def _judge_amplification(self) -> None:
-        if self.script.relay_ahead < 2**20 or any(c.kind == "purge" for c in self.script.chores):
+        removes = {"purge", "shrink", "sweep", "drop_partial", "lose_ledger"}
+        if self.script.relay_ahead < 2**20 or removes & {c.kind for c in self.script.chores}:
             return
         for content in self.script.contents:
             sent = self.book.sent[content.digest]
@@ -293,7 +294,14 @@ class _Run:
         if not self.script.is_orderly:
             # Then the ledger may lag behind the directory until the next upkeep.
             tasks = [w.process.start(w.catch_up(), "catch up") for w in self.workers]
-            world.run_until(lambda: all(task.done() for task in tasks), 60.0, "settling")
+            world.run_until(
+                lambda: (
+                    all(task.done() for task in tasks)
+                    and all(worker.is_idle for worker in self.workers)
+                ),
+                60.0,
+                "settling",
+            )
         self._look_at_ledger()
         closing = [w.process.start(w.close(), "close") for w in self.workers]
         world.run_until(lambda: all(task.done() for task in closing), 60.0, "a shutdown")

@@ -207,7 +207,7 @@ async def hasty_proxy(
         aiohttp.ClientSession(
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=20),
+            timeout=aiohttp.ClientTimeout(total=60),
         ) as client,
     ):
         yield HastyProxy(
