@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 
 # Tests that measure time have the machine for themselves; the others share it.
 TOGETHER := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not alone"
+SIMULATE := $(BIN)/python -m tests.simulation
+SEEDS ?= 2000
 ALONE := $(BIN)/pytest -q -m alone
 # For `make test`: the parts, and what shows that the whole does its main job.
 MAIN_JOB := addressing answer_sheet background_tasks budget conditional content damage \
@@ -18,7 +20,7 @@ MAIN_JOB := addressing answer_sheet background_tasks budget conditional content 
 QUICK := tests/unit tests/contract tests/property $(MAIN_JOB:%=tests/integration/test_%.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chart chart-docs docs demo bench format lint types imports image image-test lock clean venv
+.PHONY: help run test simulate check chart chart-docs docs demo bench format lint types imports image image-test lock clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,10 @@ run: $(VENV)/.run ## Set up and serve with config/cacheproxy.yaml (CONFIG=… fo
 
 test: $(VENV)/.dev ## Set up and run the tests of the parts and of the main job (6 minutes on two cores)
 	@$(TOGETHER) $(QUICK)
+	@$(SIMULATE) --seeds 2000 --seconds 45
+
+simulate: $(VENV)/.dev ## Look for a schedule that breaks a promise of the core (SEEDS=100000)
+	@$(SIMULATE) --seeds $(SEEDS)
 
 demo: $(VENV)/.dev ## Pull an image twice from a real registry on this machine; print what crossed the upstream link
 	@$(BIN)/python -m demo
@@ -55,6 +61,7 @@ bench: $(VENV)/.dev ## Measure beside distribution and nginx, behind a slow link
 	@$(BIN)/python -m bench $(BENCH)
 
 check: lint types imports ## Format, lint, types, layers and all tests (those that need a part which is missing say so)
+	@$(SIMULATE) --seeds 2000 --seconds 120
 	@$(TOGETHER)
 	@$(ALONE)
 
