@@ -24,6 +24,7 @@ class Schedule:
         self._changes = source.choice((0.0, 0.01, 0.05))
         self._interrupts = source.choice((0.0, 0.02, 0.2, 0.5))
         self._skips = source.choice((0.0, 0.0, 0.001, 0.01))
+        self._freezes = source.choice((0.0, 0.0, 0.0005, 0.003))
         self._delay = source.choice((0.0, 0.0, 0.002, 0.02))
 
     def choose(self, runnable: Sequence[tuple[int, T]]) -> T:
@@ -46,6 +47,12 @@ class Schedule:
         if count > 1 and self._random.random() < self._shuffles:
             return self._random.randrange(count)
         return 0
+
+    def freeze(self) -> float:
+        """Draw for how many virtual seconds a process stands still now: mostly for none."""
+        if not self._freezes or self._random.random() >= self._freezes:
+            return 0.0
+        return self._random.choice((0.02, 0.1, 0.5))
 
     def delay(self) -> float:
         """Draw for how many virtual seconds a job waits for a thread: a busy disk."""

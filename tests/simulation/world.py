@@ -160,8 +160,10 @@ class SimulatedPool(Executor):
         return not self.is_ledger or not self.process.world.ledger_is_busy()
 
     def next_start(self) -> float | None:
-        """Return when the next job can begin, or None if none waits."""
-        return self._queue[0][0] if self._queue and len(self._running) < self._limit else None
+        """Return when the next job can begin, or None if it waits for something else than time."""
+        if not self._queue or self._queue[0][0] <= self.process.world.time:
+            return None
+        return self._queue[0][0]
 
     @property
     def is_running(self) -> bool:
@@ -224,6 +226,7 @@ class Process:
         self.name = name
         self.number = world.next_number()
         self.is_alive = True
+        self.frozen_until = 0.0
         self.pools: list[SimulatedPool] = []
         self.files: dict[int, str] = {}
         self.databases: list[sqlite3.Connection] = []
@@ -245,6 +248,14 @@ class Process:
         """Start a task in this process."""
         with self.world.entered(self):
             return self.loop.create_task(work, name=name)
+
+    def next_times(self) -> Iterator[float]:
+        """Yield when something of it can run, as far as that depends on time."""
+        if self.frozen_until > self.world.time:
+            yield self.frozen_until
+        for time in (self.loop.next_timer(), *(pool.next_start() for pool in self.pools)):
+            if time is not None:
+                yield time
 
     @property
     def is_inside(self) -> bool:
@@ -431,7 +442,7 @@ class World:
         self.time += _STEP_SECONDS
         runnable: list[tuple[int, Process | SimulatedPool]] = []
         for process in self.processes:
-            if process.is_alive:
+            if process.is_alive and process.frozen_until <= self.time:
                 _offer(process, self.time, runnable)
         if not runnable:
             return self._pass_time()
@@ -442,6 +453,12 @@ class World:
         return True
 
     def _go_on(self, chosen: "Process | SimulatedPool") -> None:
+        seconds = self.schedule.freeze()
+        if seconds:
+            process = chosen.process if isinstance(chosen, SimulatedPool) else chosen
+            process.frozen_until = self.time + seconds
+            self.note(f"{process.name} stands still for {seconds:g} s")
+            return
         if isinstance(chosen, SimulatedPool):
             with self.entered(chosen.process):
                 chosen.step(self.schedule.pick(chosen.choices()))
@@ -461,10 +478,10 @@ class World:
 
     def _pass_time(self) -> bool:
         """Move on to the next timer; False if there is none."""
-        alive = [process for process in self.processes if process.is_alive]
-        times = [process.loop.next_timer() for process in alive]
-        times += [pool.next_start() for process in alive for pool in process.pools]
-        due = [time for time in times if time is not None]
+        due: list[float] = []
+        for process in self.processes:
+            if process.is_alive:
+                due += (max(time, process.frozen_until) for time in process.next_times())
         if not due:
             return False
         self.time = max(self.time, min(due))
