@@ -5,6 +5,7 @@ owner, which counts its holders: each holder closes its own handle, once, and th
 closes the descriptor. A handle that was closed refuses (EBADF) instead of reading on.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -222,7 +223,7 @@ class OpenFile:
 
     def wait_for_lock(self) -> None:
         """Take the lock for this open file alone, once others let go of it. Blocks."""
-        fcntl.flock(self._descriptor.number, fcntl.LOCK_EX)
+        self._lock_file(fcntl.LOCK_EX)
 
     def lock_shared(self) -> bool:
         """Share the lock with other open files, without waiting; whether nobody has it alone."""
@@ -230,14 +231,19 @@ class OpenFile:
 
     def unlock(self) -> None:
         """Give the lock back, also while other handles stay open."""
-        fcntl.flock(self._descriptor.number, fcntl.LOCK_UN)
+        self._lock_file(fcntl.LOCK_UN)
 
     def _flock(self, operation: int) -> bool:
         try:
-            fcntl.flock(self._descriptor.number, operation | fcntl.LOCK_NB)
+            self._lock_file(operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+    def _lock_file(self, operation: int) -> None:
+        if self._descriptor is _CLOSED:  # for which Python would raise a ValueError
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        fcntl.flock(self._descriptor.number, operation)
 
 
 def identity_of(status: os.stat_result) -> Identity:

@@ -14,6 +14,7 @@ import pytest
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.reference import Name, Repository
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.open_file import OpenFile
 from cacheproxy.storage.reading import FileReader
 from cacheproxy.storage.removal import open_blob, remove
 from tests.support.leaks import open_files
@@ -165,3 +166,20 @@ async def test_a_follower_outlives_its_download(tmp_path: Path) -> None:
             assert not remove(layout, DIGEST)
             assert await follower.read(0, 100) == CONTENT
         assert remove(layout, DIGEST)
+
+
+def test_a_blob_that_took_the_place_of_another_stays(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that puts its file there between the look and the lock keeps it."""
+    path, lock = Path(layout.blob(DIGEST)), OpenFile.lock
+
+    def replace_first(file: OpenFile) -> bool:
+        other = path.with_name("other")
+        other.write_bytes(CONTENT)
+        other.replace(path)
+        return lock(file)
+
+    monkeypatch.setattr(OpenFile, "lock", replace_first)
+    assert not remove(layout, DIGEST)
+    assert path.read_bytes() == CONTENT
