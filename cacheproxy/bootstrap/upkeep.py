@@ -47,9 +47,9 @@ class Upkeep:
             await self._clock.sleep(_FLUSH_SECONDS)
 
     async def recount(self) -> NoReturn:
-        """Take stock whenever the ledger was made anew; downloads wait for it."""
+        """Take stock again when that failed, or the ledger was made anew; downloads wait for it."""
         while True:
-            await self._store.accounts.wait_replaced()
+            await self._store.accounts.wait_stock_needed()
             while not self._store.accounts.is_counted:
                 await self._try(self._store.take_stock)
                 if not self._store.accounts.is_counted:

@@ -97,6 +97,8 @@ class Blobs:
             try:
                 with fill.attended():
                     await fill.progress.wait_committed()
+            except StorageError:
+                raise
             except CacheproxyError as error:
                 self._raise_if_ours(error, fill, remote.repository)
             else:

@@ -27,6 +27,8 @@ from cacheproxy.storage.threads import run_to_end
 
 T = TypeVar("T")
 
+# So long a download waits for the stock before it goes past the disk.
+_COUNT_SECONDS = 10.0
 # Between two looks at the clock, a minute apart.
 _JUMP_SECONDS = 600.0
 # A ledger that is replaced between two looks is counted again; not for ever.
@@ -80,7 +82,7 @@ class Accounts:
         self._listed = self._known = 0
         self._counted_generation = -1
         self._told = 0
-        self._counted, self._replaced = asyncio.Event(), asyncio.Event()
+        self._counted, self._stock_needed = asyncio.Event(), asyncio.Event()
         self._offset = clock.now() - clock.monotonic()
         self._jumped_at = 0.0
 
@@ -126,7 +128,7 @@ class Accounts:
         """
         claim = Claim(digest, registry, on_disk(size))
         for _ in range(_RESERVE_TRIES):
-            await self._counted.wait()  # what is not counted yet could be more than is allowed
+            await self._wait_counted()
             with contextlib.suppress(StorageError):
                 await self.flush()  # what was used a moment ago must not go for it
             reserved = await self._do(partial(self._reserve, claim, self._clock.now()))
@@ -138,6 +140,14 @@ class Accounts:
                 raise StorageError(f"the cache has no room for {size} bytes more")
             return
         raise StorageError("the ledger is replaced again and again")
+
+    async def _wait_counted(self) -> None:
+        """Wait for the stock: what is not counted yet could be more than is allowed."""
+        try:
+            async with asyncio.timeout(_COUNT_SECONDS):
+                await self._counted.wait()
+        except TimeoutError:
+            raise StorageError("what is stored is still being counted") from None
 
     def _reserve(self, claim: Claim, now: float, ledger: Ledger) -> tuple[bool, list[Entry]] | None:
         """Reserve; None while the ledger does not know what is on disk. In the ledger's thread."""
@@ -217,9 +227,9 @@ class Accounts:
         except sqlite3.Error as error:
             raise _failed(error) from error
 
-    async def settle(self, found: Mapping[Digest, int], look: Callable[[Digest], Left]) -> None:
-        """Have what is reserved be what downloads take, or have left."""
-        await self._do(lambda ledger: ledger.settle(found, look))
+    async def settle(self, found: Iterable[Digest], look: Callable[[Digest], Left]) -> bool:
+        """Have what is reserved be what downloads take, or have left (`Ledger.settle`)."""
+        return await self._do(lambda ledger: ledger.settle(found, look))
 
     async def settle_one(self, digest: Digest, look: Callable[[Digest], Left]) -> None:
         """Have the reservation of one download be what it takes, or has left."""
@@ -265,10 +275,14 @@ class Accounts:
         """Whether downloads may begin."""
         return self._counted.is_set()
 
-    async def wait_replaced(self) -> None:
-        """Wait until the ledger was replaced, so that stock must be taken."""
-        await self._replaced.wait()
-        self._replaced.clear()
+    def need_stock(self) -> None:
+        """Say that stock must be taken: the ledger was replaced, or taking stock has failed."""
+        self._stock_needed.set()
+
+    async def wait_stock_needed(self) -> None:
+        """Wait until stock must be taken."""
+        await self._stock_needed.wait()
+        self._stock_needed.clear()
 
     async def probe(self) -> None:
         """Find out whether the ledger can be written, and is still the file at its path.
@@ -337,7 +351,7 @@ class Accounts:
         self._observer.observe(LedgerReplaced(self._handle.replaced_because))
         if generation != self._counted_generation:
             self._counted.clear()
-            self._replaced.set()
+            self.need_stock()
 
 
 def _failed(error: sqlite3.Error) -> StorageError:

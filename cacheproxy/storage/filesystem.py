@@ -223,29 +223,36 @@ class FilesystemStore:
         return watch(self._layout.ingest(digest), self._executor)
 
     async def take_stock(self) -> None:
-        """Bring the ledger in line with what is on disk; downloads wait for the first time."""
-        try:
-            await self._take_stock()
-        finally:
-            # Should it fail, what the ledger knew from before has to do.
-            self.accounts.all_is_counted()
+        """Bring the ledger in line with what is on disk; downloads wait for the first time.
 
-    async def _take_stock(self) -> None:
+        Raises:
+            StorageError, OSError: that failed, and must be done again; or a part cannot be read.
+        """
+        try:
+            unreadable = await self._take_stock()
+        except (StorageError, OSError):
+            self.accounts.need_stock()
+            raise
+        self.accounts.all_is_counted()
+        if unreadable:
+            some = ", ".join(sorted(unreadable)[:_SHOWN_PATHS])
+            raise StorageError(f"{len(unreadable)} paths cannot be read, and do not count: {some}")
+
+    async def _take_stock(self) -> set[str]:
         known = await self.accounts.known()
         stock = await run_to_end(self._executor, lambda: look_through(self._layout, known))
         await self.accounts.take_in(stock.unknown)
         await self.accounts.strike(stock.missing, self._layout.holds)
-        await self.accounts.settle(stock.partial, self._left)
-        if stock.unreadable:
-            some = ", ".join(sorted(stock.unreadable)[:_SHOWN_PATHS])
-            raise StorageError(f"{len(stock.unreadable)} paths cannot be read and count: {some}")
+        if await self.accounts.settle(stock.partial, self._left):
+            raise StorageError("other workers have not told the new ledger of their downloads yet")
+        return stock.unreadable
 
     def _left(self, digest: Digest) -> Left:
         return left(self._layout, digest)
 
     async def settle(self) -> None:
         """Have reservations be what downloads take, whatever became of their processes."""
-        await self.accounts.settle({}, self._left)
+        await self.accounts.settle((), self._left)
 
     async def sweep(self, keep_seconds: float) -> int:
         """Remove partial downloads that nobody took up for so long; how many there were."""

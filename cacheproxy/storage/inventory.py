@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from cacheproxy.domain import manifest as manifests
 from cacheproxy.domain.budget import Entry, Kind
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import DigestInvalid, ManifestInvalid
 from cacheproxy.storage.layout import Layout, ingested, room
-from cacheproxy.storage.leftovers import is_locked
 
 # Manifests are JSON objects; most blobs are not, and are not read.
 _JSON = b"{"
@@ -24,13 +24,13 @@ class Stock:
     Attributes:
         unknown: blobs that the ledger lacks, manifests with what they refer to.
         missing: blobs that only the ledger has.
-        partial: bytes of downloads that nobody goes on with right now.
+        partial: downloads of which something is there, under way or left over.
         unreadable: paths of directories and files that cannot be read.
     """
 
     unknown: list[tuple[Entry, tuple[Digest, ...]]] = field(default_factory=list)
     missing: set[Digest] = field(default_factory=set)
-    partial: dict[Digest, int] = field(default_factory=dict)
+    partial: set[Digest] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
 
     def note(self, error: OSError) -> None:
@@ -55,8 +55,8 @@ def look_through(layout: Layout, known: Mapping[Digest, int]) -> Stock:
         with contextlib.suppress(DigestInvalid), _noting(stock.note):
             partial, status = ingested(leftover.name), leftover.stat(follow_symlinks=False)
             # An empty one has just been begun: to look at its lock could keep its writer from it.
-            if status.st_size and not is_locked(Path(leftover.path)):
-                stock.partial[partial] = room(status)
+            if S_ISREG(status.st_mode) and status.st_size:
+                stock.partial.add(partial)
     # What is in a directory that cannot be listed may be there, and take room.
     stock.missing = {one for one in stock.missing if not _is_below(layout, one, stock.unreadable)}
     return stock

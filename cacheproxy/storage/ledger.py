@@ -142,7 +142,7 @@ class Ledger(Rows):
             self._db.execute("UPDATE blob SET kind = 'manifest' WHERE digest = ?", (manifest,))
             self._relate(manifest, children)
 
-    def settle(self, found: Mapping[Digest, int], look: Callable[[Digest], Left]) -> None:
+    def settle(self, found: Iterable[Digest], look: Callable[[Digest], Left]) -> bool:
         """Have what is reserved be what is there.
 
         A process that died has left reservations without a download, downloads without a
@@ -150,13 +150,22 @@ class Ledger(Rows):
         transaction: who begins one meanwhile, or commits it, waits for it.
 
         Args:
-            found: partial downloads, and the room that they take.
+            found: downloads that are there, of which there may be no reservation.
             look: tells what there is of one now, and how much room that takes.
+
+        Returns:
+            Whether something is being written for which nothing was reserved: its writer has
+            not noticed yet that the ledger was made anew.
         """
+        is_behind = False
         with self._transaction():
             reserved = self.reservations()
             for digest in {**reserved, **dict.fromkeys(found, "")}:
-                self._settle(digest, reserved.get(digest, ""), *look(digest))
+                what, size = look(digest)
+                if what == "written" and size and digest not in reserved:
+                    is_behind, what = True, "partial"  # what there is of it counts from now on
+                self._settle(digest, reserved.get(digest, ""), what, size)
+        return is_behind
 
     def settle_one(self, digest: Digest, look: Callable[[Digest], Left]) -> str:
         """Have the reservation of one download be what is there, as `settle` does for all.

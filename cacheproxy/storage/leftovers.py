@@ -44,7 +44,7 @@ def left(layout: Layout, digest: Digest) -> Left:
         return _stored(layout, digest)
     except OSError:
         return "written", 0  # nobody can tell: what is reserved stays so
-    return ("written", 0) if is_locked(path) else ("partial", room(status))
+    return ("written" if is_locked(path) else "partial"), room(status)
 
 
 def _stored(layout: Layout, digest: Digest) -> Left:

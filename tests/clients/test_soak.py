@@ -86,7 +86,8 @@ class Killer:
         with suppress(ProcessLookupError):
             kill({worker})
         wait_until(lambda: gone({worker}), SETTLED, "the worker is dead")
-        self._moments[-1] = (before, time.monotonic())
+        # Its other threads may hold its port open for a moment longer.
+        self._moments[-1] = (before, time.monotonic() + 0.5)
         self.killed.add(worker)
 
 

@@ -26,7 +26,7 @@ from tests.support.scripted_registry.journal import Recorded
 OLD, NEW, COLD, COLDER = (images.simple(seed=seed) for seed in (71, 72, 73, 74))
 REPOSITORY = "team/app"
 # A pull waits for Redis once, for as long as a call may take; and the machine may be busy.
-_PATIENCE = 3.0
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)

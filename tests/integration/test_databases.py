@@ -219,8 +219,9 @@ async def test_workers_share_a_ledger_that_was_made_anew(
         last = image_list[-1]
         await until(lambda: last.digest in _known(directory), within=60)
         assert all(Layout(directory).holds(Digest(digest)) for digest in _known(directory))
-        async with client.get(f"{running.admin_url}/metrics") as response:
-            assert "\ncacheproxy_store_writable 1.0\n" in await response.text()
+        async with asyncio.timeout(60):
+            while not await _is_storing(client, running.admin_url):  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.1)
 
 
 async def test_that_nothing_is_stored_is_visible_at_once(
@@ -285,6 +286,11 @@ def _known(directory: Path) -> set[str]:
 def _taken(directory: Path) -> int:
     files = [path for below in ("blobs", "ingest") for path in (directory / below).rglob("*")]
     return sum(path.stat().st_blocks * 512 for path in files if path.is_file())
+
+
+async def _is_storing(client: aiohttp.ClientSession, admin_url: str) -> bool:
+    async with client.get(f"{admin_url}/metrics") as response:
+        return "\ncacheproxy_store_writable 1.0\n" in await response.text()
 
 
 async def _pull_from(

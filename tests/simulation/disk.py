@@ -89,12 +89,15 @@ class Disk:
         _REAL["flock"](descriptor, operation)
 
     def _before(self, process: Process, name: str, path: str) -> None:
-        self.world.at_system_call(process, f"{name} {path[-24:]}")
+        self.world.at_system_call(process, f"{name} {self._short(path)}")
         if name != "close":
             error = self.fault(process, name, path)
             if error is not None:
-                self.world.note(f"{process.name}: {name} {path[-24:]} fails: {error}")
+                self.world.note(f"{process.name}: {name} {self._short(path)} fails: {error}")
                 raise error
+
+    def _short(self, path: str) -> str:
+        return path.removeprefix(self.world.root)[:32]
 
     def _after(self, name: str) -> None:
         if name in _WRITES:

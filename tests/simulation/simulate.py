@@ -64,8 +64,9 @@ def simulate(seed: int) -> Outcome:
     finally:
         world.close()
         shutil.rmtree(world.root, ignore_errors=True)
+    trace = [line.replace(world.root, "ROOT") for line in world.trace]
     outcomes = Counter(pull.outcome.split(":")[0] for pull in run.pulls)
-    return Outcome(seed, world.violations, world.steps, outcomes, list(world.trace), script)
+    return Outcome(seed, world.violations, world.steps, outcomes, trace, script)
 
 
 class _Run:

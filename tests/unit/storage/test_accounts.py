@@ -509,7 +509,7 @@ async def _recounted(store: FilesystemStore) -> None:
         await store.accounts.probe()
     await store.accounts.probe()
     assert not store.accounts.is_counted
-    await store.accounts.wait_replaced()
+    await store.accounts.wait_stock_needed()
     await store.take_stock()
     assert store.accounts.is_counted
 
@@ -575,7 +575,7 @@ async def test_a_download_waits_until_a_new_ledger_has_counted(scene: Scene) -> 
     _remove(Layout(scene.root))
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(scene.accounts.reserve(OTHER, "docker.io", 2 * BLOCK))
-        await scene.accounts.wait_replaced()
+        await scene.accounts.wait_stock_needed()
         assert not waiting.done()
         await scene.store.take_stock()
     assert await scene.accounts.usage() == Usage(0, 2 * BLOCK)
@@ -760,3 +760,39 @@ async def test_a_blob_that_the_ledger_refuses_is_counted_later(
     assert await scene.accounts.known() == {}
     await scene.accounts.flush()
     assert await scene.accounts.known() == {digest: 0}
+
+
+async def test_a_stock_that_cannot_be_taken_is_taken_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that is busy at the start leaves nothing uncounted, and holds up no download."""
+    made = FilesystemStore.at(Layout(scene.root), BUDGET, scene.clock, scene.events)
+    with closing(made) as store:
+        monkeypatch.setattr("cacheproxy.storage.accounts._COUNT_SECONDS", 0.01)
+        with closing(_locked(Layout(scene.root))) as other:
+            store.accounts._handle._current()._db.execute("PRAGMA busy_timeout=1")
+            with pytest.raises(StorageError, match="database is locked"):
+                await store.take_stock()
+            other.execute("ROLLBACK")
+        await store.accounts.wait_stock_needed()
+        with pytest.raises(StorageError, match="still being counted"):
+            await store.accounts.reserve(DIGEST, "docker.io", 1)
+        await store.take_stock()
+        await store.accounts.reserve(DIGEST, "docker.io", 1)
+
+
+async def test_a_new_ledger_waits_for_the_downloads_of_other_workers(scene: Scene) -> None:
+    """Room that another worker is about to write to is never given to somebody else."""
+    with closing(open_store(scene.root, BUDGET, scene.clock, Events())) as other:
+        async with other.ingest(REPOSITORY, DIGEST) as ingest:
+            assert ingest is not None
+            await ingest.reserve(8 * BLOCK)
+            await ingest.append(bytes(BLOCK))
+            _remove(Layout(scene.root))
+            await scene.accounts.probe()
+            with pytest.raises(StorageError, match="other workers"):
+                await scene.store.take_stock()
+            assert not scene.accounts.is_counted
+            await other.accounts.probe()  # as its upkeep does within seconds
+            await scene.store.take_stock()
+            assert await scene.accounts.usage() == Usage(0, 8 * BLOCK)

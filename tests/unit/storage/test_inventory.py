@@ -16,6 +16,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.storage import inventory
 from cacheproxy.storage.inventory import Stock, look_through
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.leftovers import left
 from tests.support import images
 from tests.support.leaks import open_files
 
@@ -206,10 +207,11 @@ def test_what_is_too_large_for_a_manifest_is_not_read(layout: Layout) -> None:
 
 
 def test_partial_downloads_count(layout: Layout) -> None:
-    """The room of a download that nobody goes on with is told by digest."""
+    """A download of which something is there is found, and the room that it takes."""
     layout.ingest(DIGEST).write_bytes(bytes(5000))
     stock = look_through(layout, NOTHING)
-    assert stock == Stock(partial={DIGEST: 8192})
+    assert stock == Stock(partial={DIGEST})
+    assert left(layout, DIGEST) == ("partial", 8192)
 
 
 @pytest.mark.parametrize("name", ["blob", "ingest"])
@@ -221,27 +223,24 @@ def test_holes_are_no_room(layout: Layout, name: str) -> None:
         file.write(b"x")
         file.truncate(2**40)
     stock = look_through(layout, NOTHING)
-    found = [entry.size for entry, _ in stock.unknown] + [*stock.partial.values()]
+    found = [entry.size for entry, _ in stock.unknown]
+    found += [left(layout, digest)[1] for digest in stock.partial]
     assert found == [4096]
 
 
-def test_what_is_being_written_is_its_writers_affair(layout: Layout) -> None:
-    """A download that is under way has its reservation, which nobody else touches."""
+def test_what_is_being_written_is_told_from_what_was_left(layout: Layout) -> None:
+    """A download that is under way has a writer, whose reservation nobody else touches."""
     with _locked(layout.ingest(DIGEST)):
         layout.ingest(DIGEST).write_bytes(b"x")
-        assert look_through(layout, NOTHING).partial == {}
-    assert look_through(layout, NOTHING).partial == {DIGEST: 4096}
+        assert look_through(layout, NOTHING).partial == {DIGEST}
+        assert left(layout, DIGEST) == ("written", 4096)
+    assert left(layout, DIGEST) == ("partial", 4096)
 
 
-def test_what_has_just_begun_is_not_disturbed(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its file is empty, and its writer about to lock it: nobody else does, to look."""
-    looks: list[Path] = []
-    monkeypatch.setattr(inventory, "is_locked", looks.append)
+def test_what_has_just_begun_is_not_disturbed(layout: Layout) -> None:
+    """An empty file, whose writer is about to lock it, is left alone."""
     layout.ingest(DIGEST).touch()
-    assert look_through(layout, NOTHING).partial == {}
-    assert looks == []
+    assert look_through(layout, NOTHING).partial == set()
 
 
 @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ def test_what_is_no_download_is_left_alone(layout: Layout, put: Callable[[Path],
     """Whatever else lies among the downloads is not counted, and no error."""
     put(layout.ingest(DIGEST))
     before = open_files()
-    assert look_through(layout, NOTHING).partial == {}
+    assert look_through(layout, NOTHING).partial == set()
     assert open_files() == before
 
 
@@ -299,7 +298,7 @@ def test_a_store_whose_directories_fail_is_looked_through(
     _fail(monkeypatch, "scandir", layout.root / below)
     stock = look_through(layout, {blob: 4096})
     assert (stock.unknown, stock.missing) == ([], set())
-    assert stock.partial == ({} if below == "ingest" else {DIGEST: 8192})
+    assert stock.partial == (set() if below == "ingest" else {DIGEST})
     assert stock.unreadable == {str(layout.root / below)}
 
 
