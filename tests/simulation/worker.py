@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.budget import Budget
-from cacheproxy.domain.events import Event, Unexpected
+from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.events import Event, FillEnded, Unexpected
 from cacheproxy.domain.freshness import TagRules
 from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.domain.store_events import Damaged
@@ -19,6 +20,7 @@ from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.pullthrough.remote import Registry
 from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
+from cacheproxy.storage.leftovers import is_locked
 from tests.simulation.script import Script
 from tests.simulation.upstream import Book, ScriptedUpstream
 from tests.simulation.world import Process, SimulatedPool, World
@@ -48,8 +50,9 @@ class VirtualClock:
 class _Watch:
     """Complains of events that never may be (`Observer`)."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, book: Book) -> None:
         self._process = process
+        self._book = book
 
     def observe(self, event: Event) -> None:
         """Look at an event."""
@@ -59,6 +62,18 @@ class _Watch:
             world.complain(f"{self._process.name}: unexpected {event.error!r}")
         if isinstance(event, Damaged):
             world.complain(f"{self._process.name}: a stored blob is damaged: {event}")
+        if isinstance(event, FillEnded) and "that are not" in (event.error or ""):
+            self._look_for_condemned(event.digest)
+
+    def _look_for_condemned(self, digest: Digest) -> None:
+        """Complain of wrong bytes that stay where the next download takes them up."""
+        world, content = self._process.world, self._book.content(digest)
+        if self._book.script.crashes or not self._process.is_alive:
+            return  # what a killed worker leaves, nobody has condemned
+        path = Layout(Path(world.root)).ingest(digest)
+        with world.entered(None):
+            if path.is_file() and path.read_bytes() == content.lie and not is_locked(path):
+                world.complain(f"{self._process.name}: condemned bytes of {digest[7:15]} stay")
 
 
 @contextmanager
@@ -89,7 +104,7 @@ class Worker:
         self.process = world.spawn(name)
         self.script = script
         with world.entered(self.process), simulated_pools():
-            clock, observer = VirtualClock(self.process), _Watch(self.process)
+            clock, observer = VirtualClock(self.process), _Watch(self.process, book)
             self.store = FilesystemStore.at(
                 Layout(Path(world.root)), Budget(script.max_size), clock, observer
             )
