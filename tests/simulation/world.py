@@ -232,6 +232,7 @@ class Process:
         self.databases: list[sqlite3.Connection] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.system_calls_left: int | None = None
+        self.on_kill: list[Callable[[], None]] = []
         self.loop = SimulatedLoop(self)
         with world.entered(self):
             self.default_pool = SimulatedPool(4, "default")
@@ -285,6 +286,8 @@ class Process:
         for database in self.databases:
             database.close()
         self.world.disk.close_all(self)
+        for tell in self.on_kill:
+            tell()
 
     def bury(self) -> None:
         """Let go of what a killed process was doing, without effects; at the end of a world."""
