@@ -22,7 +22,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from cacheproxy.domain.breaker import Breaker, BreakerPolicy, Failure
+from cacheproxy.domain.breaker import Breaker, BreakerPolicy, Failure, Permit
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.events import (
     SharedStoreCalled,
@@ -117,13 +117,14 @@ class RedisConnection:
         if self._breaker.is_open:
             self._observer.observe(SharedStoreCalled("skipped"))
             raise RedisFailed(f"{self.url} is not asked for a moment: {self._breaker.error}")
+        self._breaker, permit = self._breaker.admit()
         try:
             answer = await self._within(work)
         except (RedisError, *_BROKEN) as error:
             problem = _sentence(error)
             is_broken = _is_broken(error)
             if is_broken:
-                self._broke(problem)
+                self._fail(permit, problem)
             elif isinstance(error, ReadOnlyError) and isinstance(self._client, Redis):
                 # It may be another server by now that has this name.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
@@ -141,16 +142,17 @@ class RedisConnection:
         """Find out whether the server is there, and again whenever it was not; for ever."""
         while True:
             self._look.clear()
+            self._breaker, permit = self._breaker.admit()
             try:
                 await self._within(self._examine)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is tried again
                 self.surprised_by(error)
-                self._broke(_sentence(error))
+                self._fail(permit, _sentence(error))
                 self._lost()
                 loop = asyncio.get_running_loop()
                 await asyncio.sleep(self._breaker.wait(loop.time()) or 0.0)
                 continue
-            self._breaker = self._breaker.answered()
+            self._breaker = self._breaker.close()
             self._found()
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -195,11 +197,11 @@ class RedisConnection:
             if version is not None and version < _OLDEST:
                 raise ResponseError(_too_old(version))
 
-    def _broke(self, problem: str) -> None:
+    def _fail(self, permit: Permit, problem: str) -> None:
+        """Open the breaker, unless an earlier failure has opened it since the permit."""
         jitter = random.random()  # noqa: S311  # no secret
         now = asyncio.get_running_loop().time()
-        era = self._breaker.era
-        self._breaker = self._breaker.failed(era, Failure(problem), now, _POLICY, jitter)
+        self._breaker = self._breaker.fail(permit, Failure(problem), now, _POLICY, jitter)
         self._look.set()
 
     def _lost(self) -> None:
