@@ -35,7 +35,7 @@ _GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
 # An address, or an account's identifier; it becomes part of a key.
 _SOURCE = re.compile(r"[0-9A-Za-z._:%-]{1,100}")
 # What no wait is longer than; and what is no number of seconds, but a time (seen at Docker Hub).
-_LONGEST_WAIT = 300.0
+LONGEST_WAIT = 300.0
 _EPOCH = 1e9
 
 
@@ -97,7 +97,7 @@ def retry_after(field: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     # Written so that NaN ends as 0 too.
-    return min(seconds, _LONGEST_WAIT) if seconds > 0 else 0.0
+    return min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
 
 
 def content_range(field: str | None) -> tuple[int, int, int | None] | None:

@@ -6,6 +6,7 @@ from cacheproxy.cluster_ports import Note
 from cacheproxy.domain.errors import UpstreamLimited
 from cacheproxy.domain.rate_limit import Quota, RateLimit, Spend, counted_by
 from cacheproxy.ports import Clock
+from cacheproxy.upstream.answers import LONGEST_WAIT
 from cacheproxy.upstream.config import UpstreamConfig
 
 # Seconds for which a 429 counts that does not say so; and the least, if it does.
@@ -112,7 +113,8 @@ class Quotas:
         known = self._notes.get(name)
         if known is not None and note.at <= known.at:
             return
-        since = note.at - self._clock.now() + self._clock.monotonic()
+        # A note from the future is of now, by a clock that is ahead.
+        since = min(note.at - self._clock.now(), 0.0) + self._clock.monotonic()
         for account, quota in enumerate(self._quotas):
             if self._counted_by(account) == name:
                 self._notes[name] = note
@@ -155,4 +157,5 @@ def _quota_of(note: Note, since: float) -> Quota:
             int(note.number("limit")) if "limit" in note.said else None,
             note.number("window") if "window" in note.said else None,
         )
-    return Quota(seen, since - note.number("seen_for"), since + note.number("refused_for"))
+    refused_for = min(note.number("refused_for"), LONGEST_WAIT)
+    return Quota(seen, since - note.number("seen_for"), since + refused_for)

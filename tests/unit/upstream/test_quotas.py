@@ -5,6 +5,7 @@ from typing import NoReturn
 import pytest
 from yarl import URL
 
+from cacheproxy.cluster_ports import Note
 from cacheproxy.domain.errors import UpstreamLimited
 from cacheproxy.domain.rate_limit import RateLimit
 from cacheproxy.ports import Clock
@@ -140,3 +141,14 @@ def test_an_address_of_the_past_is_not_noted() -> None:
     one.quotas.report(0, RateLimit(5, source="203.0.113.1"))
     one.quotas.report(0, RateLimit(7, source="203.0.113.2"))
     assert set(one.quotas.notes()) == {"source 203.0.113.2"}
+
+
+@pytest.mark.parametrize("ahead", [0.0, 1e6])
+def test_no_note_holds_pulls_for_longer_than_a_429_may(ahead: float) -> None:
+    """Whatever a note says, and whenever it says that it was written, pulls go on in minutes."""
+    (one, other) = _pair(logins=1)
+    note = Note(one.clock.now() + ahead, {"refused_for": 1e9})
+    other.quotas.hear("account 0", note)
+    assert not other.quotas.grants("fetch")
+    other.clock.advance(300)
+    assert other.quotas.grants("fetch")
