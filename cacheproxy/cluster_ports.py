@@ -25,6 +25,11 @@ class Note:
     at: float
     said: Mapping[str, float | str]
 
+    def number(self, name: str) -> float:
+        """Return a number that was said; 0 if it was not, or is none."""
+        value = self.said.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
 
 class Notable(Protocol):
     """Who learns things that other replicas of one cache should know."""

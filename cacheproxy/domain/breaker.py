@@ -1,10 +1,11 @@
-"""When to stop asking an upstream that does not answer, and when to try again.
+"""A circuit breaker: when to stop asking a server that fails, and when to try again.
 
-A request to a registry that is down costs whoever waits for it a deadline, and one that is
-limited only becomes more so. So after some failures in a row nobody asks for a while; then one
-request, the probe, finds out whether that is over (Nygard, "Release It!", circuit breaker).
+A request to a server that is down costs its caller a deadline. So after some failures in a row
+the breaker opens, and requests fail at once. After the cool-down one request, the probe, finds
+out whether the server is back (Nygard, "Release It!", circuit breaker).
 
-Everything here is a function of what happened and of the time.
+The breaker is a state machine over values: each state is a function of the state before, of
+what happened, and of the time. A request must be admitted before it can succeed or fail.
 """
 
 from dataclasses import dataclass, replace
@@ -12,12 +13,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When to break, and for how long. All in seconds but the first.
+    """When to open, and for how long. All in seconds but the first.
 
     Attributes:
-        failures: in a row after which it opens.
-        pause: until the first probe; after each that fails, twice as long.
-        longest_pause: but no longer.
+        failures: failures in a row after which the breaker opens.
+        pause: the first cool-down; each probe that fails doubles it.
+        longest_pause: the longest cool-down.
     """
 
     failures: int = 5
@@ -27,11 +28,11 @@ class BreakerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How upstream has not answered.
+    """The failure of a request.
 
     Attributes:
-        error: in a sentence.
-        retry_after: seconds that it asked to be left alone for, where it did.
+        error: the error, in a sentence.
+        retry_after: seconds after which the server wants the next request, where it said so.
     """
 
     error: str
@@ -39,68 +40,81 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
-    """What happened lately, and what follows from it.
+class Permit:
+    """The admission of one request.
 
     Attributes:
-        failures: in a row.
-        opens_at: on the monotonic clock, from when on one request may probe; None while it is
-            closed, and all may pass.
-        is_probing: the probe is under way.
-        error: why it is open, in a sentence.
-        era: begins anew when it opens, probes, or closes. A failure of a request that was let
-            pass in an earlier one says nothing that is not known.
+        generation: the breaker's generation when it admitted the request.
+    """
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The state of a circuit breaker.
+
+    Attributes:
+        failures: failures in a row.
+        opens_at: on the monotonic clock, the time of the next probe; None while it is closed.
+        is_probing: whether the probe is in flight (half-open).
+        error: the last failure, in a sentence.
+        generation: increases when the breaker opens, admits a probe, or closes. The failure of a
+            request from an earlier generation is not news, and changes nothing.
     """
 
     failures: int = 0
     opens_at: float | None = None
     is_probing: bool = False
     error: str = ""
-    era: int = 0
+    generation: int = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether upstream is given a rest."""
+        """Whether requests fail at once, but for the probe."""
         return self.opens_at is not None
 
     def wait(self, now: float) -> float | None:
-        """Seconds until asking may help; None where a request may pass now."""
+        """Return the seconds until a request may help; None if one may be admitted now."""
         if self.opens_at is None:
             return None
         if now < self.opens_at:
             return self.opens_at - now
         return 1.0 if self.is_probing else None
 
-    def asking(self) -> "Breaker":
-        """A request passes, in the era of what this returns; where it is open, as the probe."""
-        return replace(self, is_probing=True, era=self.era + 1) if self.is_open else self
+    def admit(self) -> "tuple[Breaker, Permit]":
+        """Admit a request; while the breaker is open, as the probe."""
+        after = self
+        if self.is_open:
+            after = replace(self, is_probing=True, generation=self.generation + 1)
+        return after, Permit(after.generation)
 
-    def answered(self) -> "Breaker":
-        """Upstream has answered, whenever it was asked: all is well."""
-        return Breaker(era=self.era + self.is_open)
+    def close(self) -> "Breaker":
+        """Close after any response: the server is up, whenever the request was admitted."""
+        return Breaker(generation=self.generation + self.is_open)
 
-    def gave_up(self, era: int) -> "Breaker":
-        """Whoever asked in that era did not wait for the answer: nothing is known."""
-        return replace(self, is_probing=False) if era == self.era else self
+    def give_up(self, permit: Permit) -> "Breaker":
+        """Admit another probe, if this request was the probe and ended without an outcome."""
+        return replace(self, is_probing=False) if permit.generation == self.generation else self
 
-    def failed(
-        self, era: int, failure: Failure, now: float, policy: BreakerPolicy, jitter: float
+    def fail(
+        self, permit: Permit, failure: Failure, now: float, policy: BreakerPolicy, jitter: float
     ) -> "Breaker":
-        """Upstream has not answered.
+        """Count a failure, unless its request is from an earlier generation.
 
         Args:
-            era: in which it was asked.
-            failure: how.
+            permit: the request's admission.
+            failure: its failure.
             now: on the monotonic clock.
-            policy: of the operator.
-            jitter: from 0 to 1; so many processes do not all come back at once.
+            policy: the operator's.
+            jitter: from 0 to 1; spreads the probes of many processes.
         """
-        if era != self.era:
+        if permit.generation != self.generation:
             return self
         failures = self.failures + 1
         if failures < policy.failures:
-            return Breaker(failures, error=failure.error, era=era)
+            return Breaker(failures, error=failure.error, generation=self.generation)
         doubled = policy.pause * 2.0 ** min(failures - policy.failures, 32)
         pause = min(max(doubled, failure.retry_after or 0.0), policy.longest_pause)
         opens_at = now + pause * (0.75 + 0.5 * jitter)
-        return Breaker(failures, opens_at, error=failure.error, era=era + 1)
+        return Breaker(failures, opens_at, error=failure.error, generation=self.generation + 1)

@@ -19,6 +19,7 @@ CacheproxyError
 ├── UpstreamError              upstream failed; a cached copy may stand in
 │   ├── UpstreamLimited        429
 │   ├── UpstreamTimeout        nothing came within a deadline
+│   ├── ConnectionsBusy        all of our connections to it are in use
 │   ├── UpstreamRefused        it will not do what we ask: a 4xx other than those above
 │   └── UpstreamUnavailable    no connection, 5xx, a broken answer
 │       ├── UpstreamResting    it failed a moment ago, and is not asked for a while
@@ -120,6 +121,18 @@ class UpstreamLimited(UpstreamError):
 
 class UpstreamTimeout(UpstreamError):
     """Nothing came from upstream within a deadline."""
+
+
+class ConnectionsBusy(UpstreamError):
+    """All of our own connections to upstream were in use for too long; it was not asked.
+
+    Attributes:
+        retry_after: seconds until asking again may help.
+    """
+
+    def __init__(self, message: str, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class UpstreamRefused(UpstreamError):

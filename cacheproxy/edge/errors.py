@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cacheproxy.domain.errors import (
     BlobUnknown,
     CacheproxyError,
+    ConnectionsBusy,
     ContentInvalid,
     Denied,
     DigestInvalid,
@@ -58,6 +59,7 @@ RULES: dict[type[CacheproxyError], Rule] = {
     Denied: Rule(403, "DENIED"),
     UpstreamLimited: Rule(429, "TOOMANYREQUESTS"),
     UpstreamTimeout: Rule(504, "UNAVAILABLE"),
+    ConnectionsBusy: Rule(503, "UNAVAILABLE"),
     UpstreamRefused: Rule(502, "UNKNOWN"),
     UpstreamUnavailable: Rule(502, "UNAVAILABLE"),
     UpstreamResting: Rule(503, "UNAVAILABLE"),
@@ -90,7 +92,7 @@ def headers_of(error: CacheproxyError) -> dict[str, str]:
         case UpstreamLimited():
             seconds = _RETRY_AFTER if error.retry_after is None else error.retry_after
             return {"Retry-After": str(max(1, math.ceil(seconds)))}
-        case UpstreamResting():
+        case UpstreamResting() | ConnectionsBusy():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case _:
             return {}

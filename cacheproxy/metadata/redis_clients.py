@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
@@ -22,11 +22,12 @@ from redis.exceptions import ConnectionError as NotConnectedError
 from typing_extensions import override
 
 from cacheproxy.domain.redis_url import Host, RedisUrl
+from cacheproxy.metadata.redis_cluster import Cluster
 from cacheproxy.metadata.redis_sentinels import Sentinels
 
 T = TypeVar("T")
 
-Client = Redis | RedisCluster
+Client = Redis | Cluster
 
 LIMIT = 32
 """Calls under way at once, of one process."""
@@ -118,8 +119,8 @@ def make_client(url: RedisUrl, login: RedisLogin, timeout: float) -> Client:
     options = _options(url, login, timeout)
     match url.kind:
         case "cluster":
-            return RedisCluster(
-                startup_nodes=[ClusterNode(host, port) for host, port in url.hosts],
+            return Cluster(
+                [ClusterNode(host, port) for host, port in url.hosts],
                 dynamic_startup_nodes=False,  # names that were written outlive addresses
                 reinitialize_steps=0,  # which would close connections that others use
                 max_connections=2 * LIMIT,
@@ -145,7 +146,7 @@ def make_listener(
         turn: counts the attempts, so that another server's is the next one.
     """
     options = _options(url, login, timeout) | {"retry": Retry(NoBackoff(), 0)}
-    if isinstance(client, RedisCluster):
+    if isinstance(client, Cluster):
         hosts: Sequence[Host] = [(str(node.host), int(node.port)) for node in client.get_nodes()]
         hosts = hosts or url.hosts
         return _of_one(hosts[turn % len(hosts)], url, options)
@@ -156,16 +157,15 @@ def make_listener(
 
 async def close_client(client: Client) -> None:
     """Close its connections, those to Sentinels too."""
+    if isinstance(client, Cluster):
+        await client.disconnect()
+        return
     sentinels: list[Redis] = []
     pool = getattr(client, "connection_pool", None)
     if isinstance(pool, SentinelConnectionPool):
         sentinels = pool.sentinel_manager.sentinels
     for each in (client, *sentinels):
         await each.aclose()
-    if isinstance(client, RedisCluster):
-        # Which, where it is about to look for its servers anew, closes nothing by itself.
-        await client.nodes_manager.aclose()
-        await client.nodes_manager.aclose("startup_nodes")
 
 
 def _of_one(host: Host, url: RedisUrl, options: dict[str, Any]) -> Redis:

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
 from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import (
     ClusterDownError,
     ReadOnlyError,
@@ -22,7 +21,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from cacheproxy.domain.breaker import Breaker, BreakerPolicy, Failure
+from cacheproxy.domain.breaker import Breaker, BreakerPolicy, Failure, Permit
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.events import (
     SharedStoreCalled,
@@ -38,6 +37,11 @@ from cacheproxy.metadata.redis_clients import (
     close_client,
     make_client,
     within,
+)
+from cacheproxy.metadata.redis_cluster import (
+    Cluster,
+    ServerRestingError,
+    concerns_one_server,
 )
 from cacheproxy.metadata.redis_keys import RedisKeys
 from cacheproxy.ports import Clock, Observer
@@ -117,13 +121,19 @@ class RedisConnection:
         if self._breaker.is_open:
             self._observer.observe(SharedStoreCalled("skipped"))
             raise RedisFailed(f"{self.url} is not asked for a moment: {self._breaker.error}")
+        self._breaker, permit = self._breaker.admit()
         try:
             answer = await self._within(work)
+        except ServerRestingError as error:
+            self._observer.observe(SharedStoreCalled("skipped"))
+            raise RedisFailed(f"{self.url} failed: {error}") from error
         except (RedisError, *_BROKEN) as error:
             problem = _sentence(error)
             is_broken = _is_broken(error)
             if is_broken:
-                self._broke(problem)
+                self._look.set()
+                if not (isinstance(self._client, Cluster) and concerns_one_server(error)):
+                    self._fail(permit, problem)
             elif isinstance(error, ReadOnlyError) and isinstance(self._client, Redis):
                 # It may be another server by now that has this name.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
@@ -141,25 +151,26 @@ class RedisConnection:
         """Find out whether the server is there, and again whenever it was not; for ever."""
         while True:
             self._look.clear()
+            self._breaker, permit = self._breaker.admit()
             try:
                 await self._within(self._examine)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is tried again
                 self.surprised_by(error)
-                self._broke(_sentence(error))
+                self._fail(permit, _sentence(error))
                 self._lost()
                 loop = asyncio.get_running_loop()
                 await asyncio.sleep(self._breaker.wait(loop.time()) or 0.0)
                 continue
-            self._breaker = self._breaker.answered()
+            self._breaker = self._breaker.close()
             self._found()
             try:
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(self._look_seconds):
                     await self._look.wait()
             except TimeoutError:
-                pass
-            else:
+                continue
+            if self._breaker.is_open:
                 self._lost()
-                await asyncio.sleep(_POLICY.pause)
+            await asyncio.sleep(_POLICY.pause)
 
     def surprised_by(self, error: Exception) -> None:
         """Report an error that no failure of a server explains."""
@@ -170,12 +181,18 @@ class RedisConnection:
         """Close all connections."""
         await close_client(self._client)
 
+    @property
+    def _look_seconds(self) -> float:
+        """Seconds until the next look; fewer while a part of a Cluster fails."""
+        has_failures = isinstance(self._client, Cluster) and self._client.has_failures
+        return _POLICY.pause if has_failures else _LOOK_SECONDS
+
     async def _within(self, work: Callable[[Client], Awaitable[T]]) -> T:
         return await within(self.timeout, lambda: self._at_once(work))
 
     async def _at_once(self, work: Callable[[Client], Awaitable[T]]) -> T:
         async with self._slots:
-            if isinstance(self._client, RedisCluster):
+            if isinstance(self._client, Cluster):
                 # By itself it would send its first commands to any server.
                 await self._client.initialize()
             return await work(self._client)
@@ -186,6 +203,8 @@ class RedisConnection:
         Raises:
             RedisFailed: it is too old.
         """
+        if isinstance(client, Cluster):
+            await client.examine()
         before = self._clock.now()
         seconds, micros = await _time_of(client)
         now = (before + self._clock.now()) / 2
@@ -195,12 +214,11 @@ class RedisConnection:
             if version is not None and version < _OLDEST:
                 raise ResponseError(_too_old(version))
 
-    def _broke(self, problem: str) -> None:
+    def _fail(self, permit: Permit, problem: str) -> None:
+        """Open the breaker, unless an earlier failure has opened it since the permit."""
         jitter = random.random()  # noqa: S311  # no secret
         now = asyncio.get_running_loop().time()
-        era = self._breaker.era
-        self._breaker = self._breaker.failed(era, Failure(problem), now, _POLICY, jitter)
-        self._look.set()
+        self._breaker = self._breaker.fail(permit, Failure(problem), now, _POLICY, jitter)
 
     def _lost(self) -> None:
         """Say once of each outage, and of each reason for it, that there is one."""
@@ -220,20 +238,22 @@ class RedisConnection:
 
 
 async def _time_of(client: Client) -> tuple[int, int]:
-    answer: Any = await client.time()
-    if isinstance(answer, dict):  # a Cluster's servers each have one
-        answer = next(iter(answer.values()))
+    if isinstance(client, Cluster):  # its servers each have one
+        answer: Any = await client.time(target_nodes=client.any_server)
+    else:
+        answer = await client.time()
     return int(answer[0]), int(answer[1])
 
 
 async def _version_of(client: Client) -> tuple[int, ...] | None:
     """The server's version; None where it does not say, as an ACL can have it."""
     try:
-        told: Any = await client.info("server")
+        if isinstance(client, Cluster):
+            told: Any = await client.info("server", target_nodes=client.any_server)
+        else:
+            told = await client.info("server")
     except ResponseError:
         return None
-    if "redis_version" not in told:
-        told = next(iter(told.values()), {})
     match = re.match(r"(\d+)\.(\d+)", str(told.get("redis_version", "")))
     return (int(match[1]), int(match[2])) if match else None
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from cacheproxy.domain.errors import (
+    ConnectionsBusy,
     ContentInvalid,
     Denied,
     UpstreamError,
@@ -23,7 +24,14 @@ from cacheproxy.pullthrough.progress import Progress
 # While nobody has a byte yet, an error is worth more to a client than a long wait: it has
 # other hosts to ask.
 _ATTEMPTS_TO_OPEN = 2
-_NO_USE_TO_WAIT = (UpstreamLimited, UpstreamTimeout, UpstreamResting, UpstreamOffline, Denied)
+_NO_USE_TO_WAIT = (
+    ConnectionsBusy,
+    Denied,
+    UpstreamLimited,
+    UpstreamOffline,
+    UpstreamResting,
+    UpstreamTimeout,
+)
 # Each step of a download costs a thread's turn and one of each follower, however few bytes it
 # has. After a small one the next may gather for a moment, which no client notices.
 _SMALL_STEP = 256 * 1024

@@ -32,8 +32,10 @@ class RefusedElsewhere(UpstreamUnavailable):
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
+# An address, or an account's identifier; it becomes part of a key.
+_SOURCE = re.compile(r"[0-9A-Za-z._:%-]{1,100}")
 # What no wait is longer than; and what is no number of seconds, but a time (seen at Docker Hub).
-_LONGEST_WAIT = 300.0
+LONGEST_WAIT = 300.0
 _EPOCH = 1e9
 
 
@@ -95,7 +97,7 @@ def retry_after(field: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     # Written so that NaN ends as 0 too.
-    return min(seconds, _LONGEST_WAIT) if seconds > 0 else 0.0
+    return min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
 
 
 def content_range(field: str | None) -> tuple[int, int, int | None] | None:
@@ -118,5 +120,11 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
         int(remaining[1]),
         int(limit[1]) if limit else None,
         float(window) if window else None,
-        headers.get("docker-ratelimit-source"),
+        rate_limit_source(headers),
     )
+
+
+def rate_limit_source(headers: Mapping[str, str]) -> str | None:
+    """Return the account or the address that upstream counts; None if it does not say."""
+    source = headers.get("docker-ratelimit-source", "").strip()
+    return source if _SOURCE.fullmatch(source) else None

@@ -52,23 +52,23 @@ class RegistryClient:
 
     @property
     def notables(self) -> dict[str, Notable]:
-        """What other replicas should know of it, by where it is asked."""
-        return {self._transport.config.place: self._transport.health}
+        """What other replicas should know of it, by name."""
+        return self._transport.notables
 
     @property
     def is_silent(self) -> bool:
         """Whether it lets all who ask it wait in vain."""
-        return self._transport.health.is_silent
+        return self._transport.is_silent
 
     @property
     def is_down(self) -> bool:
         """Whether it is silent, or given a rest."""
-        return self._transport.health.is_down
+        return self._transport.is_down
 
     @property
     def may_refresh(self) -> bool:
         """Whether it grants a pull for what is here in an older state."""
-        return self._transport.health.grants("refresh")
+        return self._transport.quotas.grants("refresh")
 
     async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
         """Ask what a reference names."""
@@ -111,7 +111,7 @@ class RegistryClient:
             one_byte = {**_ACCEPT, "Range": "bytes=0-0"}
             ask = self._ask("GET", repository, path, BlobUnknown)
             async with self._transport.send(
-                replace(ask, headers=one_byte, bulk=True, lane="blob")
+                replace(ask, headers=one_byte, lane="blob")
             ) as response:
                 return _extent(response, 0)[1]
 

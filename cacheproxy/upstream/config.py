@@ -40,6 +40,8 @@ class UpstreamConfig:
         max_connections: at once, for blobs; as many again for everything else.
         connect_timeout: seconds until a connection stands.
         answer_timeout: seconds until an answer's head; all of a small answer, twice as long.
+        queue_timeout: seconds that a small request waits for one of our connections; less than
+            a client waits for its response, so that it is told why.
         idle_timeout: seconds without a byte within a blob.
         breaker: when to give it a rest.
         ratelimit_reserve: pulls that are kept for what is not cached.
@@ -60,6 +62,7 @@ class UpstreamConfig:
     max_connections: int = 32
     connect_timeout: float = 5.0
     answer_timeout: float = 10.0
+    queue_timeout: float = 20.0
     idle_timeout: float = 30.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     ratelimit_reserve: int = 10

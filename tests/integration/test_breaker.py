@@ -38,6 +38,7 @@ from tests.support.scripted_registry import (
     NoAnswer,
     Redirect,
     ScriptedRegistry,
+    SlowHeaders,
     StatusFault,
     Together,
     rate_limited,
@@ -175,9 +176,7 @@ async def test_clients_that_leave_leave_no_probe(hub: ScriptedRegistry, warm: Ha
     assert (await see(warm, _uncached("other"))).status == 404
 
 
-@pytest.mark.parametrize(
-    "fault", [StatusFault(404), StatusFault(401), StatusFault(403), StatusFault(400)]
-)
+@pytest.mark.parametrize("fault", [StatusFault(status) for status in (404, 401, 403, 400, 405)])
 async def test_refusals_never_open_it(
     hub: ScriptedRegistry, tmp_path: Path, fault: StatusFault
 ) -> None:
@@ -333,8 +332,85 @@ async def test_a_silent_cdn_is_no_silent_registry(hub: ScriptedRegistry, tmp_pat
         assert (await see(proxy, BY_TAG)).body == NEW.manifest
 
 
-async def test_a_token_server_that_is_down_opens_it(tmp_path: Path) -> None:
-    """Without tokens there are no answers: it rests although the registry says 401 in no time."""
+@pytest.mark.alone
+async def test_a_queue_for_connections_is_nobodys_failure(
+    hub: ScriptedRegistry, tmp_path: Path
+) -> None:
+    """Requests that wait for a connection of ours have all of their time left when they get it."""
+    upstream = {"max_connections": 1, "answer_timeout": 1.0}
+    async with _serving(hub, tmp_path, **upstream) as proxy:
+        hub.script(Match("HEAD"), Always(SlowHeaders(0.25)))
+        # Together they take longer than one of them may.
+        heads = [see(proxy, _uncached(number), method="HEAD") for number in range(12)]
+        answers = await asyncio.gather(*heads)
+        assert {answer.status for answer in answers} == {404}
+        assert not proxy.events.of(UpstreamPaused)
+
+
+async def test_the_probe_owns_a_connection(hub: ScriptedRegistry, tmp_path: Path) -> None:
+    """A blob that waits for other blobs to end is no probe: a tag's lookup is, meanwhile."""
+    hub.add_image("team/other", "1", NEW)
+    gate = Gate(at=1)
+    hub.script(Match.blob(), gate)
+    first, second = [f"/v2/team/other/blobs/{layer.digest}" for layer in NEW.layers]
+    async with _serving(hub, tmp_path, max_connections=1) as proxy:
+
+        async def then_second() -> bytes:
+            await gate.reached()
+            await _open(hub, proxy, StatusFault(500))
+            proxy.clock.advance(1.25 * _PAUSE)
+            body, _ = await asyncio.gather(proxy.body(second), meanwhile())
+            return body
+
+        async def meanwhile() -> None:
+            await asyncio.sleep(0.1)  # by now the second is in the queue
+            assert (await see(proxy, BY_TAG)).body == OLD.manifest
+            gate.release()
+
+        bodies = await asyncio.gather(proxy.body(first), then_second())
+        assert list(bodies) == [layer.body for layer in NEW.layers]
+
+
+async def test_a_login_that_is_refused_closes_no_breaker(tmp_path: Path) -> None:
+    """A registry that is down stays so, whatever its token service says of a login."""
+    login = CredentialsSettings("ada", Secret("secret"))
+    async with (
+        ScriptedRegistry(auth=Bearer({"ada": "secret"})) as hub,
+        _serving(hub, tmp_path, credentials=login, breaker=_ONE_FAILURE) as proxy,
+    ):
+        assert (await see(proxy, BY_TAG)).body == OLD.manifest
+        hub.script(Match(), Always(StatusFault(500)))
+        assert (await see(proxy, _DOWN)).status == 502
+        hub.tokens.script(Match(), Always(StatusFault(401)))
+        proxy.clock.advance(1.25 * _PAUSE)
+        for _ in range(3):  # at last the login is not even shown any more
+            assert (await see(proxy, "/v2/team/other/manifests/1")).status == 403
+        assert not proxy.events.of(UpstreamResumed)
+        hub.tokens.script(Match(), Always(StatusFault(200)))
+        assert (await see(proxy, _DOWN)).status == 502
+        first, second = proxy.events.of(UpstreamPaused)
+        assert first.registry == second.registry == "docker.io"
+        assert second.seconds > 1.25 * _PAUSE, "it is the same outage"
+
+
+async def test_a_token_server_that_is_down_rests_alone(tmp_path: Path) -> None:
+    """While tokens cannot be had, pulls that have one go on."""
+    login = CredentialsSettings("ada", Secret("secret"))
+    async with (
+        ScriptedRegistry(auth=Bearer({"ada": "secret"})) as hub,
+        _serving(hub, tmp_path, credentials=login) as proxy,
+    ):
+        assert (await see(proxy, BY_TAG)).body == OLD.manifest
+        await hub.tokens.stop()
+        for number in range(_FAILURES + 1):
+            assert (await see(proxy, f"/v2/team/x{number}/manifests/1")).status in (502, 503)
+        assert (await see(proxy, _uncached("none"))).status == 404
+        (paused,) = proxy.events.of(UpstreamPaused)
+        assert paused.registry == "docker.io (tokens)"
+
+
+async def test_a_token_server_that_is_down_is_left_alone(tmp_path: Path) -> None:
+    """Without tokens there are no answers: nobody waits for it, nor asks the registry."""
     login = CredentialsSettings("ada", Secret("secret"))
     async with (
         ScriptedRegistry(auth=Bearer({"ada": "secret"})) as hub,

@@ -11,13 +11,27 @@ from cacheproxy.domain.errors import UpstreamLimited, UpstreamTimeout
 from cacheproxy.domain.rate_limit import RateLimit
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.redis_connection import RedisConnection
-from cacheproxy.upstream.config import UpstreamConfig
+from cacheproxy.ports import Clock
+from cacheproxy.upstream.config import CredentialsConfig, UpstreamConfig
+from cacheproxy.upstream.credentials.fixed import Fixed
+from cacheproxy.upstream.credentials.login import Login, Source
 from cacheproxy.upstream.health import Health
+from cacheproxy.upstream.quotas import Quotas
 from tests.support.hasty import Events, HastyClock
 from tests.support.parts.redis import ENGINES, redis_server
 from tests.support.replicas import connection
 
-CONFIG = UpstreamConfig("docker.io", URL("https://registry.example"), ratelimit_reserve=10)
+
+def _login(_: Clock) -> Source:
+    return Fixed(Login("ada", "secret"))
+
+
+CONFIG = UpstreamConfig(
+    "docker.io",
+    URL("https://registry.example"),
+    (CredentialsConfig("the first", _login), CredentialsConfig("the second", _login)),
+    ratelimit_reserve=10,
+)
 
 
 class Replica:
@@ -25,23 +39,24 @@ class Replica:
 
     def __init__(self, redis: RedisConnection) -> None:
         self.clock = HastyClock()
-        self.health = Health(CONFIG, Events(), self.clock, 2)
+        self.health = Health("docker.io", CONFIG, Events(), self.clock)
+        self.quotas = Quotas(CONFIG, self.clock)
         self._notes = Notes(redis, "tests", self.clock)
 
     async def exchange(self) -> None:
         """Tell and hear, once."""
-        await self._notes.exchange({"docker.io": self.health})
+        await self._notes.exchange({"docker.io": self.health, "docker.io (pulls)": self.quotas})
 
     def fail(self, times: int) -> None:
         """Ask in vain so often."""
         for _ in range(times):
             with self.health.asking() as turn:
-                self.health.failed(turn, UpstreamTimeout("nothing came"))
+                self.health.fail(turn, UpstreamTimeout("nothing came"))
 
     def answer(self) -> None:
         """Ask, and get an answer."""
         with self.health.asking() as turn:
-            self.health.answered(turn)
+            self.health.succeed(turn)
 
 
 @pytest.fixture(params=ENGINES)
@@ -62,42 +77,42 @@ def pair(redis: RedisConnection) -> tuple[Replica, Replica]:
 async def test_what_is_left_of_the_pulls_is_known_to_all(pair: tuple[Replica, Replica]) -> None:
     """A replica that has asked nothing yet keeps the reserve that another one has met."""
     one, other = pair
-    one.health.told(0, RateLimit(5, 100, 21600.0))
-    one.health.told(1, RateLimit(9, 100, 21600.0))
-    assert other.health.grants("refresh")
+    one.quotas.report(0, RateLimit(5, 100, 21600.0))
+    one.quotas.report(1, RateLimit(9, 100, 21600.0))
+    assert other.quotas.grants("refresh")
     await one.exchange()
     await other.exchange()
-    assert not other.health.grants("refresh")
-    assert other.health.grants("fetch")
+    assert not other.quotas.grants("refresh")
+    assert other.quotas.grants("fetch")
 
 
 async def test_a_refusal_is_known_to_all(pair: tuple[Replica, Replica]) -> None:
     """What one account is refused is not asked for as the same by another replica."""
     one, other = pair
-    one.health.refused(0, 120.0)
+    one.quotas.refuse(0, 120.0)
     await one.exchange()
     await other.exchange()
-    assert other.health.account("fetch") == 1
-    other.health.refused(1, 60.0)
+    assert other.quotas.account("fetch") == 1
+    other.quotas.refuse(1, 60.0)
     await other.exchange()
     await one.exchange()
     with pytest.raises(UpstreamLimited) as caught:
-        one.health.account("fetch")
+        one.quotas.account("fetch")
     assert caught.value.retry_after == pytest.approx(60, abs=5)
 
 
 async def test_the_newest_word_counts(pair: tuple[Replica, Replica]) -> None:
     """Whoever heard of upstream last is right, in whatever order it is told."""
     one, other = pair
-    one.health.told(0, RateLimit(5, 100, 21600.0))
-    one.health.told(1, RateLimit(5, 100, 21600.0))
+    one.quotas.report(0, RateLimit(5, 100, 21600.0))
+    one.quotas.report(1, RateLimit(5, 100, 21600.0))
     other.clock.advance(10)
     one.clock.advance(10)
-    other.health.told(0, RateLimit(90, 100, 21600.0))
+    other.quotas.report(0, RateLimit(90, 100, 21600.0))
     for replica in (other, one, other, one):
         await replica.exchange()
-    assert one.health.grants("refresh")
-    assert other.health.grants("refresh")
+    assert one.quotas.grants("refresh")
+    assert other.quotas.grants("refresh")
 
 
 async def test_a_rest_spares_others_the_wait(pair: tuple[Replica, Replica]) -> None:
@@ -131,15 +146,15 @@ async def test_what_others_put_there_is_nothing(
     """Junk under the key harms nobody, and a key of another type no pull."""
     one, other = pair
     junk: dict[Any, Any] = {
-        "docker.io|account 0": "{",
-        "docker.io|account 7": '{"at": 9e9, "said": {}}',
+        "docker.io (pulls)|account 0": "{",
+        "docker.io (pulls)|account 7": '{"at": 9e9, "said": {}}',
         "x": "1",
     }
     await redis.call(lambda client: client.hset("tests:upstreams", mapping=junk))
-    one.health.told(0, RateLimit(5))
+    one.quotas.report(0, RateLimit(5))
     await one.exchange()
     await other.exchange()
-    assert other.health.grants("fetch")
+    assert other.quotas.grants("fetch")
     await redis.call(lambda client: client.set("tests:upstreams", "x"))
     await one.exchange()
-    assert one.health.grants("fetch")
+    assert one.quotas.grants("fetch")

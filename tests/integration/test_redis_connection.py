@@ -13,6 +13,7 @@ import trustme
 
 from cacheproxy.domain.events import SharedStoreCalled, SharedStoreFound
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
+from cacheproxy.metadata.redis_cluster import Cluster
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.redis_messages import Message, listen, write_message
 from cacheproxy.metadata.redis_purge_log import read_purges, record_purge
@@ -346,6 +347,41 @@ async def test_a_failover_is_followed(engine: Engine) -> None:
             await until(lambda: heard.said)
             with servers[1].client() as client:
                 assert client.get("cacheproxy:x") == b"1"
+
+
+@on_each_engine
+@pytest.mark.parametrize("failure", ["kill", "pause"])
+async def test_a_server_of_a_cluster_fails_alone(engine: Engine, failure: str) -> None:
+    """One call waits for a server that fails, the next ones do not, and other keys go on."""
+    whatever_fails = ("--cluster-require-full-coverage", "no")
+    with redis_cluster(3, engine, *whatever_fails) as servers:
+        url = "redis+cluster://" + ",".join(server.address for server in servers)
+        async with watched(url, seconds=10.0) as it:
+            await it.found()
+            keys = {_server_of(it.connection.client, f"cacheproxy:{n}"): n for n in range(100)}
+            lost, *others = servers
+            getattr(lost, failure)()
+
+            async def ask(server: RedisServer) -> object:
+                return await it.connection.call(partial(_set_at, f"cacheproxy:{keys[server.port]}"))
+
+            for _ in range(20):
+                with pytest.raises(RedisFailed):
+                    await ask(lost)
+                for other in others:
+                    await ask(other)
+            outcomes = [each.outcome for each in it.events.of(SharedStoreCalled)]
+            assert outcomes.count("failed") == 1
+            assert it.lost() == []
+            lost.start() if failure == "kill" else lost.go_on()
+            await soon(partial(ask, lost))
+
+
+def _server_of(client: Client, key: str) -> int:
+    assert isinstance(client, Cluster)
+    node = client.get_node_from_key(key)
+    assert node is not None
+    return int(node.port)
 
 
 @on_each_engine

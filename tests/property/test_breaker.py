@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cacheproxy.domain.breaker import Breaker, BreakerPolicy, Failure
+from cacheproxy.domain.breaker import Breaker, BreakerPolicy, Failure, Permit
 
 _POLICY = BreakerPolicy(failures=3, pause=2.0, longest_pause=20.0)
 _LONGEST = _POLICY.longest_pause * 1.25
@@ -19,7 +20,7 @@ _which = st.integers(0, 1_000_000)
 class _Request:
     """One that was let pass; `changes` is how often things had changed by then."""
 
-    era: int
+    permit: Permit
     is_probe: bool
     changes: int
 
@@ -52,9 +53,9 @@ class Upstream(RuleBasedStateMachine):
             return
         was_open = self.breaker.is_open
         assert not was_open or self.probe is None, "two probes at once"
-        self.breaker = self.breaker.asking()
+        self.breaker, permit = self.breaker.admit()
         self.changes += was_open
-        request = _Request(self.breaker.era, was_open, self.changes)
+        request = _Request(permit, was_open, self.changes)
         self.flying.append(request)
         if was_open:
             self.probe = request
@@ -64,7 +65,7 @@ class Upstream(RuleBasedStateMachine):
     def one_is_answered(self, which: int) -> None:
         self.take(which)
         self.changes += self.breaker.is_open
-        self.breaker = self.breaker.answered()
+        self.breaker = self.breaker.close()
         self.probe, self.failures = None, 0
         assert not self.breaker.is_open
         assert self.breaker.wait(self.now) is None
@@ -73,7 +74,7 @@ class Upstream(RuleBasedStateMachine):
     @rule(which=_which)
     def one_is_given_up(self, which: int) -> None:
         request, before = self.take(which), self.breaker
-        self.breaker = before.gave_up(request.era)
+        self.breaker = before.give_up(request.permit)
         if request is self.probe:
             self.probe = None
             assert self.breaker.wait(self.now) is None, "the next one may probe at once"
@@ -85,7 +86,7 @@ class Upstream(RuleBasedStateMachine):
     def one_fails(self, which: int, jitter: float, retry_after: float | None) -> None:
         request, before = self.take(which), self.breaker
         failure = Failure("down", retry_after)
-        self.breaker = after = before.failed(request.era, failure, self.now, _POLICY, jitter)
+        self.breaker = after = before.fail(request.permit, failure, self.now, _POLICY, jitter)
         if request is self.probe:
             self.probe = None
             assert after.opens_at is not None
@@ -123,8 +124,8 @@ TestUpstream = Upstream.TestCase
 
 def _fail(breaker: Breaker, count: int, now: float = 0.0) -> Breaker:
     for _ in range(count):
-        asked = breaker.asking()
-        breaker = asked.failed(asked.era, Failure("down"), now, _POLICY, 0.5)
+        breaker, permit = breaker.admit()
+        breaker = breaker.fail(permit, Failure("down"), now, _POLICY, 0.5)
     return breaker
 
 
@@ -135,27 +136,57 @@ def test_each_probe_that_fails_doubles_the_pause(failures: int) -> None:
     assert _fail(Breaker(), failures).opens_at == pytest.approx(expected)
 
 
+@given(
+    before=st.integers(0, 6),
+    flying=st.integers(1, 100),
+    seconds=st.floats(0, 1000),
+    retry_after=_retry_after,
+)
+def test_requests_that_fail_together_cost_one_pause(
+    before: int, flying: int, seconds: float, retry_after: float | None
+) -> None:
+    """Of requests in flight when the breaker opens, those that fail later change nothing."""
+    breaker = _fail(Breaker(), before)
+    permits = []
+    for _ in range(flying):
+        if breaker.wait(1e6) is None:
+            breaker, permit = breaker.admit()
+            permits.append(permit)
+    opened = _fail(breaker, 1) if not breaker.is_open else breaker
+    while not opened.is_open:
+        opened = _fail(opened, 1)
+    if opened is breaker:  # the one in flight is the probe
+        opened = breaker.fail(permits.pop(), Failure("down"), 0.0, _POLICY, 0.5)
+    late = opened
+    for permit in permits:
+        late = late.fail(permit, Failure("down", retry_after), seconds, _POLICY, 0.5)
+    assert late == opened
+
+
 def test_many_that_fail_together_are_one_reason() -> None:
-    """A hundred requests that were under way when it opened do not make the pause longer."""
-    breaker = opened = _fail(Breaker(), 3)
+    """A hundred requests that were in flight when it opened do not make the pause longer."""
+    closed, permit = Breaker().admit()
+    breaker = opened = _fail(closed, 3)
     for _ in range(100):
-        breaker = breaker.failed(0, Failure("down"), 0.5, _POLICY, 0.5)
+        breaker = breaker.fail(permit, Failure("down"), 0.5, _POLICY, 0.5)
     assert breaker == opened
 
 
 def test_a_late_failure_does_not_free_the_probe() -> None:
-    """While the probe is under way nobody else asks, whatever becomes of older requests."""
-    probing = _fail(Breaker(), 3).asking()
-    assert probing.failed(0, Failure("down"), 5.0, _POLICY, 0.5).wait(1e9) is not None
-    assert probing.gave_up(0).wait(1e9) is not None
+    """While the probe is in flight nobody else asks, whatever becomes of older requests."""
+    closed, permit = Breaker().admit()
+    probing, _ = _fail(closed, 3).admit()
+    late = probing.fail(permit, Failure("down"), 5.0, _POLICY, 0.5)
+    assert late.wait(1e9) is not None
+    assert probing.give_up(permit).wait(1e9) is not None
 
 
 def test_a_probe_of_an_earlier_outage_says_nothing_of_this_one() -> None:
-    """A probe that outlives its outage neither ends nor prolongs the next one's rest."""
-    probing = _fail(Breaker(), 3).asking()
-    closed = probing.answered()
-    assert closed.failed(probing.era, Failure("down"), 9.0, _POLICY, 0.5) == closed
-    again = _fail(probing.answered(), 3, now=10.0)
+    """A probe that outlives its outage neither ends nor prolongs the next one's cool-down."""
+    probing, permit = _fail(Breaker(), 3).admit()
+    closed = probing.close()
+    assert closed.fail(permit, Failure("down"), 9.0, _POLICY, 0.5) == closed
+    again = _fail(closed, 3, now=10.0)
     assert again.is_open
-    assert again.failed(probing.era, Failure("down"), 11.0, _POLICY, 0.5) == again
-    assert again.asking().gave_up(probing.era).is_probing
+    assert again.fail(permit, Failure("down"), 11.0, _POLICY, 0.5) == again
+    assert again.admit()[0].give_up(permit).is_probing

@@ -137,7 +137,9 @@ def redis_server(
 
 
 @contextmanager
-def redis_cluster(count: int = 3, engine: Engine = "redis") -> Iterator[list[RedisServer]]:
+def redis_cluster(
+    count: int = 3, engine: Engine = "redis", *options: str
+) -> Iterator[list[RedisServer]]:
     """A Cluster of so many servers, which share all slots."""
     with ExitStack() as stack:
         servers = []
@@ -148,6 +150,7 @@ def redis_cluster(count: int = 3, engine: Engine = "redis") -> Iterator[list[Red
                 directory,
                 *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
                 *("--cluster-node-timeout", "2000"),
+                *options,
                 engine=engine,
             )
             server.start()

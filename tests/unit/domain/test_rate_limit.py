@@ -2,7 +2,7 @@
 
 import pytest
 
-from cacheproxy.domain.rate_limit import Quota, RateLimit, Spend
+from cacheproxy.domain.rate_limit import Quota, RateLimit, Spend, counted_by
 
 _NOW = 1000.0
 _RESERVE = 10
@@ -10,7 +10,7 @@ _WINDOW = 21600.0
 
 
 def _told(remaining: int, window: float | None = _WINDOW) -> Quota:
-    return Quota().told(RateLimit(remaining, 100, window), _NOW)
+    return Quota().report(RateLimit(remaining, 100, window), _NOW)
 
 
 @pytest.mark.parametrize("spend", ["refresh", "fetch"])
@@ -58,12 +58,29 @@ def test_that_nothing_is_left_is_believed_for_a_moment(
 @pytest.mark.parametrize("spend", ["refresh", "fetch"])
 def test_a_refusal_holds_whatever_is_left(spend: Spend) -> None:
     """After a 429 no pull is spent until its time, whatever upstream says beside it."""
-    quota = _told(50).refused(40.0, _NOW).told(RateLimit(50), _NOW + 1)
+    quota = _told(50).refuse(40.0, _NOW).report(RateLimit(50), _NOW + 1)
     assert quota.wait(spend, _RESERVE, _NOW + 1) == 39
     assert quota.wait(spend, _RESERVE, _NOW + 40) == 0
 
 
 def test_upstreams_last_word_counts() -> None:
     """More pulls than before are spent as soon as they are granted."""
-    quota = _told(0).told(RateLimit(99), _NOW + 1)
+    quota = _told(0).report(RateLimit(99), _NOW + 1)
     assert quota.wait("refresh", _RESERVE, _NOW + 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "login", "name"),
+    [
+        (None, None, None),
+        ("203.0.113.1", None, "source 203.0.113.1"),
+        ("2001:db8::1", 1, "source 2001:db8::1"),
+        ("3f0c9a52-account", 1, "account 1"),
+        (None, 0, "account 0"),
+    ],
+)
+def test_upstream_says_what_it_counts(
+    source: str | None, login: int | None, name: str | None
+) -> None:
+    """An address counts wherever upstream reports one; else a login is one account for all."""
+    assert counted_by(source, login) == name

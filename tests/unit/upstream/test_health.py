@@ -1,4 +1,4 @@
-"""Whether an upstream is asked, and as whom, by a clock of the test's own."""
+"""Whether a server is asked, by a clock of the test's own."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ from yarl import URL
 from cacheproxy.domain.breaker import BreakerPolicy
 from cacheproxy.domain.errors import (
     CacheproxyError,
-    UpstreamLimited,
+    Denied,
+    ManifestUnknown,
     UpstreamOffline,
     UpstreamResting,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
 from cacheproxy.domain.events import UpstreamPaused, UpstreamResumed
-from cacheproxy.domain.rate_limit import RateLimit
 from cacheproxy.upstream.config import UpstreamConfig
 from cacheproxy.upstream.health import Health
 from tests.support.clock import FakeClock
@@ -29,24 +29,24 @@ _PATIENCE = 3.0
 class _Watched:
     """A health with its clock and its events."""
 
-    def __init__(self, accounts: int = 1, **config: object) -> None:
+    def __init__(self, **config: object) -> None:
         self.clock, self.events = FakeClock(), Events()
         breaker = BreakerPolicy(failures=3, pause=4.0, longest_pause=16.0)
         settings = {"breaker": breaker, "patience": _PATIENCE, **config}
         made = UpstreamConfig("r.test", URL("https://r.test"), **settings)  # type: ignore[arg-type]
-        self.health = Health(made, self.events, self.clock, accounts)
+        self.health = Health("r.test", made, self.events, self.clock)
 
     def fail(self, count: int = 1, error: CacheproxyError = _DOWN) -> None:
         for _ in range(count):
             with self.health.asking() as turn:
-                self.health.failed(turn, error)
+                self.health.fail(turn, error)
 
     def is_silent(self) -> bool:
         return self.health.is_silent
 
     def answer(self) -> None:
         with self.health.asking() as turn:
-            self.health.answered(turn)
+            self.health.succeed(turn)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_one_probes_and_the_rest_wait(watched: _Watched) -> None:
     with watched.health.asking() as probe:
         with pytest.raises(UpstreamResting), watched.health.asking():
             pass
-        watched.health.answered(probe)
+        watched.health.succeed(probe)
         watched.answer()
     assert watched.events.of(UpstreamResumed) == [UpstreamResumed("r.test")]
 
@@ -100,7 +100,7 @@ def test_those_who_asked_before_it_opened_count_once(watched: _Watched) -> None:
     asked = [watched.health.asking() for _ in range(20)]
     turns = [each.__enter__() for each in asked]
     for turn, each in zip(turns, asked, strict=True):
-        watched.health.failed(turn, _DOWN)
+        watched.health.fail(turn, _DOWN)
         each.__exit__(None, None, None)
     assert len(watched.events.of(UpstreamPaused)) == 1
     watched.clock.advance(5.01)
@@ -111,7 +111,7 @@ def test_it_may_ask_for_a_longer_rest(watched: _Watched) -> None:
     """A 503 that says when to come back is heeded, within the longest pause."""
     watched.fail(2)
     with watched.health.asking() as turn:
-        watched.health.failed(turn, _DOWN, retry_after=3600.0)
+        watched.health.fail(turn, _DOWN, retry_after=3600.0)
     (paused,) = watched.events.of(UpstreamPaused)
     assert 12.0 <= paused.seconds <= 20.0
 
@@ -126,7 +126,7 @@ def test_who_lets_one_wait_in_vain_is_silent(
     """A timeout is silence, and so is any failure that takes long; a refusal is not."""
     with watched.health.asking() as turn:
         watched.clock.advance(seconds)
-        watched.health.failed(turn, error)
+        watched.health.fail(turn, error)
     assert watched.is_silent() is silent
     watched.answer()
     assert not watched.is_silent()
@@ -141,21 +141,34 @@ def test_it_is_silent_while_one_waits_for_long(watched: _Watched) -> None:
         assert watched.is_silent()
         watched.answer()
         assert not watched.is_silent(), "it is only slow, to one"
-        watched.health.answered(turn)
-
-
-def test_waiting_for_a_connection_is_no_silence(watched: _Watched) -> None:
-    """A blob's request may wait for those of other blobs."""
-    with watched.health.asking(is_bulk=True):
-        watched.clock.advance(1000)
-        assert not watched.is_silent()
+        watched.health.succeed(turn)
 
 
 def test_who_leaves_says_nothing(watched: _Watched) -> None:
-    """A request that was cancelled does not keep upstream silent."""
-    with watched.health.asking():
-        watched.clock.advance(100)
+    """A cancelled request neither keeps upstream silent nor closes the breaker."""
+    watched.fail(3)
+    watched.clock.advance(5.01)
+    request = watched.health.asking()
+    request.__enter__()
+    watched.clock.advance(100)
+    assert not request.__exit__(asyncio.CancelledError, asyncio.CancelledError(), None)
     assert not watched.is_silent()
+    assert watched.health.is_down
+    watched.answer()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_failure"),
+    [(_DOWN, True), (_SILENT, True), (Denied("no"), False), (ManifestUnknown("none"), False)],
+)
+def test_an_error_is_its_own_outcome(
+    watched: _Watched, error: CacheproxyError, is_failure: bool
+) -> None:
+    """An error that leaves the context counts as a failure, unless the server gave it."""
+    for _ in range(3):
+        with pytest.raises(type(error)), watched.health.asking():
+            raise error
+    assert watched.health.is_down is is_failure
 
 
 def test_offline(watched: _Watched) -> None:
@@ -164,47 +177,3 @@ def test_offline(watched: _Watched) -> None:
     with pytest.raises(UpstreamOffline), offline.health.asking():
         pass
     watched.answer()
-
-
-def test_accounts_are_used_in_their_order() -> None:
-    """The first account that grants a pull is used, and a 429 of one says nothing of the next."""
-    watched = _Watched(accounts=3)
-    health = watched.health
-    assert health.account("fetch") == health.any_account == 0
-    health.refused(0, 100.0)
-    health.told(1, RateLimit(0))
-    assert health.account("fetch") == health.any_account == 2
-    health.refused(2, 50.0)
-    with pytest.raises(UpstreamLimited) as raised:
-        health.account("fetch")
-    assert raised.value.retry_after == 50.0
-    assert health.any_account == 0
-    watched.clock.advance(60)
-    assert health.account("fetch") == 1
-    watched.clock.advance(40)
-    assert health.account("fetch") == 0
-
-
-def test_the_reserve_of_each_account() -> None:
-    """What one account keeps, another may still spend; at last only what is not here is fetched."""
-    health = _Watched(accounts=2).health
-    health.told(0, RateLimit(10))
-    assert (health.account("refresh"), health.account("fetch")) == (1, 0)
-    health.told(1, RateLimit(9))
-    assert not health.grants("refresh")
-    with pytest.raises(UpstreamLimited):
-        health.account("refresh")
-    assert health.account("fetch") == 0
-
-
-@pytest.mark.parametrize(("said", "held"), [(None, 30.0), (0.0, 1.0), (12.0, 12.0)])
-def test_a_429_to_what_costs_nothing_holds_its_like(said: float | None, held: float) -> None:
-    """After a 429 requests of that kind are not sent for a while, and no others are held."""
-    watched = _Watched()
-    watched.health.limited("head", said)
-    watched.health.admit("blob")
-    watched.clock.advance(held - 0.1)
-    with pytest.raises(UpstreamLimited):
-        watched.health.admit("head")
-    watched.clock.advance(0.1)
-    watched.health.admit("head")
