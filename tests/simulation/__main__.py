@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 
 import click
@@ -41,6 +42,7 @@ class _Tally:
 @click.option("--first", default=0, show_default=True, help="The first of them.")
 @click.option("--seconds", type=float, help="Stop after so long.")
 @click.option("--seed", type=int, help="Replay this one, and print its schedule.")
+@click.option("--cluster", is_flag=True, help="Several replicas, with Redis between them.")
 @click.option("--plant", type=click.Choice(sorted(PLANTS)), help="Plant a fault, to be found.")
 @click.option("--processes", default=os.cpu_count() or 1, show_default=True)
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first seed that fails.")
@@ -51,6 +53,7 @@ def main(
     seconds: float | None,
     seed: int | None,
     plant: str | None,
+    cluster: bool,
     processes: int,
     keep_going: bool,
 ) -> None:
@@ -58,10 +61,10 @@ def main(
     if plant is not None:
         PLANTS[plant]()
     if seed is not None:
-        sys.exit(_replay(seed))
+        sys.exit(_replay(seed, is_cluster=cluster))
     tally = _Tally()
     began = reported = time.monotonic()
-    for outcome in _outcomes(range(first, first + seeds), processes):
+    for outcome in _outcomes(range(first, first + seeds), processes, is_cluster=cluster):
         tally.add(outcome)
         now = time.monotonic()
         if outcome.violations:
@@ -75,18 +78,19 @@ def main(
     sys.exit(bool(tally.failed))
 
 
-def _outcomes(seeds: range, processes: int) -> Iterator[Outcome]:
+def _outcomes(seeds: range, processes: int, *, is_cluster: bool) -> Iterator[Outcome]:
     gc.freeze()
+    run = partial(_simulate, is_cluster=is_cluster)
     with get_context("fork").Pool(processes) as pool:
-        yield from pool.imap_unordered(_simulate, seeds, chunksize=8)
+        yield from pool.imap_unordered(run, seeds, chunksize=8)
 
 
-def _simulate(seed: int) -> Outcome:
+def _simulate(seed: int, *, is_cluster: bool) -> Outcome:
     # What a world leaves is garbage in circles: collecting it costs more than a simulation.
     gc.disable()
     if seed % _SEEDS_PER_COLLECTION == 0:
         gc.collect()
-    outcome = simulate(seed)
+    outcome = simulate(seed, is_cluster=is_cluster)
     outcome.trace, outcome.script = [], None
     return outcome
 
@@ -105,8 +109,8 @@ def _report(tally: _Tally, seconds: float) -> None:
         click.echo(f"replay: python -m tests.simulation --seed {seed}")
 
 
-def _replay(seed: int) -> int:
-    outcome = simulate(seed)
+def _replay(seed: int, *, is_cluster: bool) -> int:
+    outcome = simulate(seed, is_cluster=is_cluster)
     click.echo(outcome.script)
     click.echo("\n".join(outcome.trace))
     click.echo(f"{dict(outcome.outcomes)}, {outcome.steps} steps")

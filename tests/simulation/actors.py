@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cacheproxy.cluster_ports import Part
@@ -205,7 +204,7 @@ async def _lose_ledger(book: Book, worker: Worker, __: Content) -> None:
         return
     world.note(f"{worker.name}: the ledger is removed")
     with world.entered(None):
-        for path in Path(world.root).glob("ledger.db*"):
+        for path in worker.directory.glob("ledger.db*"):
             path.unlink(missing_ok=True)
 
 

@@ -8,9 +8,11 @@ functions that ask the world first. Code outside of simulated processes is not a
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.clock import virtual_time
 from tests.simulation.world import Process, World
 
 _BY_PATH = (
@@ -43,7 +45,7 @@ class Disk:
     def close_all(self, process: Process) -> None:
         """Close what a process has open, as the kernel does at its end."""
         for descriptor in process.files:
-            _REAL["close"](descriptor)
+            REAL["close"](descriptor)
             self._owners.pop(descriptor, None)
         process.files.clear()
 
@@ -57,7 +59,7 @@ class Disk:
         if isinstance(path, int):
             return self.by_descriptor(process, name, args, options)
         self._before(process, name, os.fspath(path))
-        result = _REAL[name](*args, **options)
+        result = REAL[name](*args, **options)
         if name == "open":
             process.files[result] = os.fspath(path)
             self._owners[result] = process
@@ -72,7 +74,7 @@ class Disk:
         if process.is_alive and descriptor not in process.files:
             self.world.complain(f"{process.name} uses descriptor {descriptor}, which it has closed")
         self._before(process, name, process.files.get(descriptor, "?"))
-        result = _REAL[name](*args, **options)
+        result = REAL[name](*args, **options)
         if name == "close":
             del process.files[descriptor], self._owners[descriptor]
         elif name == "dup":
@@ -86,7 +88,7 @@ class Disk:
         if process.is_alive and descriptor not in process.files:
             self.world.complain(f"{process.name} locks descriptor {descriptor}, which is closed")
         self._before(process, "flock", process.files.get(descriptor, "?"))
-        _REAL["flock"](descriptor, operation)
+        REAL["flock"](descriptor, operation)
 
     def _before(self, process: Process, name: str, path: str) -> None:
         self.world.at_system_call(process, f"{name} {self._short(path)}")
@@ -104,14 +106,14 @@ class Disk:
             self.on_change()
 
 
-_REAL: dict[str, Any] = {
+REAL: dict[str, Any] = {
     name: getattr(os, name) for name in dict.fromkeys((*_BY_PATH, *_BY_DESCRIPTOR))
 }
-_REAL["flock"] = fcntl.flock
+REAL["flock"] = fcntl.flock
 
 
 def _replace(name: str, method: str) -> None:
-    real = _REAL[name]
+    real = REAL[name]
 
     def call(*args: Any, **options: Any) -> Any:
         process = World.current
@@ -130,16 +132,17 @@ def install() -> None:
         _replace(name, "by_descriptor")
     # pathlib and shutil ask what these functions can do, by identity.
     for supported in (os.supports_fd, os.supports_follow_symlinks, os.supports_dir_fd):
-        supported |= {getattr(os, n) for n, real in _REAL.items() if real in supported}
+        supported |= {getattr(os, n) for n, real in REAL.items() if real in supported}
 
     def flock(descriptor: int, operation: int) -> None:
         process = World.current
         if process is None:
-            _REAL["flock"](descriptor, operation)
+            REAL["flock"](descriptor, operation)
         else:
             process.world.disk.lock(process, descriptor, operation)
 
     fcntl.flock = flock  # type: ignore[assignment]  # the store passes numbers
+    time.time = virtual_time
     connect = sqlite3.connect
 
     def connect_database(*args: Any, **options: Any) -> sqlite3.Connection:

@@ -10,6 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar
 
+from fakeredis import FakeServer
+from redis.exceptions import RedisError
+
 from cacheproxy.cluster_ports import Part, ReplicaBusy
 from cacheproxy.domain.errors import (
     BlobUnknown,
@@ -44,8 +47,14 @@ class Network:
     def __init__(self, world: World, latency: float) -> None:
         self.world = world
         self.latency = latency
+        self.redis = RedisState()
         self._cuts: set[frozenset[str]] = set()
         self._served_at: dict[str, list[tuple[Process, Serve]]] = {}
+
+    @staticmethod
+    def address(replica: int) -> str:
+        """Return the address of a replica, or of Redis (-1)."""
+        return "redis" if replica < 0 else f"10.0.0.{replica + 1}:5002"
 
     def cut(self, one: str, other: str) -> None:
         """Drop everything between two hosts from now on."""
@@ -193,11 +202,10 @@ async def _send(channel: _Channel, serve: Serve, part: Part, is_open: list[bool]
 class RedisLink:
     """Redis, as one process reaches it (`Shared`): calls can be lost before and after it."""
 
-    def __init__(self, network: Network, host: str, client: Any, state: "RedisState") -> None:
+    def __init__(self, network: Network, host: str, client: Any) -> None:
         self._network = network
         self._host = host
         self._client = client
-        self._state = state
         self.ahead = 0.0
 
     async def call(self, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -205,7 +213,7 @@ class RedisLink:
         await self._pass()
         try:
             result = await work(self._client)
-        except Exception as error:
+        except RedisError as error:
             raise StorageError(f"Redis: {error}") from error
         await self._pass()
         return result
@@ -213,7 +221,7 @@ class RedisLink:
     async def _pass(self) -> None:
         """Be under way once; a packet that is lost costs the whole deadline."""
         await asyncio.sleep(self._network.latency)
-        if self._state.is_down:
+        if self._network.redis.is_down:
             raise StorageError("Redis refuses the connection")
         if self._network.is_cut(self._host, "redis"):
             await asyncio.sleep(_REDIS_SECONDS)
@@ -221,7 +229,13 @@ class RedisLink:
 
 
 class RedisState:
-    """Whether the one Redis of a world runs."""
+    """The one Redis of a world: in memory, and with its scripts."""
 
     def __init__(self) -> None:
+        self.server = FakeServer(server_type="redis", version=(7,))
         self.is_down = False
+
+    def lose_all(self) -> None:
+        """Forget everything, as after a crash without persistence."""
+        for database in self.server.dbs.values():
+            database.clear()

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from cacheproxy.domain.byte_range import RangeFrom, RequestedRange
@@ -20,6 +20,8 @@ _CHORES = (
     *("settle", "sweep", "take_stock", "flush", "purge", "drop_partial", "drop_partial"),
     *("keep_manifest", "keep", "peer", "peer", "shrink", "lose_ledger"),
 )
+# When the first thing happens in a cluster: by then its replicas know each other.
+_BEGINS = 3.0
 _OTHER_BYTES = bytes(byte ^ 0x55 for byte in range(256))
 _SIZES = (0, 1, 700, 4096, 4097, 9_000, 30_000, 30_000, 90_000, 200_000)
 
@@ -125,6 +127,23 @@ class DiskTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A time in which two hosts do not reach each other, or in which Redis is down.
+
+    Attributes:
+        start: virtual seconds after the start.
+        stop: likewise.
+        hosts: numbers of replicas; -1 is Redis. The same one twice: Redis is down, or flushed.
+        loses_all: Redis has forgotten everything when it is back.
+    """
+
+    start: float
+    stop: float
+    hosts: tuple[int, int]
+    loses_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """Everything that happens to a cache, but for the schedule."""
 
@@ -142,6 +161,12 @@ class Script:
     crashes: tuple[Crash, ...]
     trouble: tuple[DiskTrouble, ...]
     mishaps: dict[tuple[int, int], tuple[Mishap, ...]] = field(default_factory=dict)
+    replicas: int = 1
+    cuts: tuple[Cut, ...] = ()
+
+    def replica_of(self, worker: int) -> int:
+        """Return the number of the replica that a worker belongs to."""
+        return worker % self.replicas
 
     @property
     def is_orderly(self) -> bool:
@@ -152,7 +177,9 @@ class Script:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing fails, nobody crashes, and nothing has to be evicted."""
-        return not (self.crashes or self.trouble or self.mishaps or self.max_size < AMPLE)
+        return not (
+            self.crashes or self.trouble or self.mishaps or self.cuts or self.max_size < AMPLE
+        )
 
 
 def write_script(seed: int) -> Script:
@@ -205,6 +232,44 @@ def write_script(seed: int) -> Script:
         trouble=tuple(_trouble(chance, span) for _ in range(chance.choice((0, 0, 0, 1, 1, 2)))),
         mishaps=_mishaps(chance, len(contents)),
     )
+
+
+def write_cluster_script(seed: int) -> Script:
+    """Draw a script of several replicas, each with a directory and one or two workers."""
+    script = write_script(seed)
+    chance = random.Random(f"cluster {seed}")
+    replicas = chance.choice((2, 2, 3, 4, 5))
+    workers = replicas * chance.choice((1, 1, 2))
+    ends = max(client.at for client in script.clients) + 2.0
+    return replace(
+        script,
+        workers=workers,
+        replicas=replicas,
+        clients=tuple(
+            replace(one, at=one.at + _BEGINS, worker=chance.randrange(workers))
+            for one in script.clients
+        ),
+        chores=tuple(
+            replace(one, at=one.at + _BEGINS, worker=chance.randrange(workers))
+            for one in script.chores
+        ),
+        crashes=tuple(
+            replace(one, at=one.at + _BEGINS, worker=chance.randrange(workers))
+            for one in script.crashes
+        ),
+        trouble=tuple(
+            replace(one, start=one.start + _BEGINS, stop=one.stop + _BEGINS)
+            for one in script.trouble
+        ),
+        cuts=tuple(_cut(chance, replicas, ends) for _ in range(chance.choice((0, 0, 0, 1, 2)))),
+    )
+
+
+def _cut(chance: random.Random, replicas: int, ends: float) -> Cut:
+    start = chance.uniform(0.0, _BEGINS + ends)
+    one = chance.randrange(replicas)
+    other = chance.choice((-1, chance.randrange(replicas)))
+    return Cut(start, start + chance.choice((0.2, 3.0, 20.0)), (one, other), chance.random() < 0.3)
 
 
 def _content(chance: random.Random) -> Content:

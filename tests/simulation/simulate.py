@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,18 @@ from cacheproxy.storage.filesystem import open_ledger
 from cacheproxy.storage.layout import Layout
 from tests.simulation import actors, disk
 from tests.simulation.actors import Pull
-from tests.simulation.script import REPOSITORIES, Client, Crash, Script, write_script
+from tests.simulation.network import Network
+from tests.simulation.script import (
+    REPOSITORIES,
+    Client,
+    Crash,
+    Cut,
+    Script,
+    write_cluster_script,
+    write_script,
+)
 from tests.simulation.upstream import Book
-from tests.simulation.worker import Worker
+from tests.simulation.worker import Surroundings, Worker
 from tests.simulation.world import Process, SimulatedPool, World
 
 # Nothing that a client waits for may take longer, whatever fails.
@@ -53,9 +62,9 @@ class Outcome:
     script: Script | None = None
 
 
-def simulate(seed: int) -> Outcome:
-    """Run one simulation to its end."""
-    script = write_script(seed)
+def simulate(seed: int, *, is_cluster: bool = False) -> Outcome:
+    """Run one simulation to its end: of one volume, or of a cluster of replicas."""
+    script = write_cluster_script(seed) if is_cluster else write_script(seed)
     world = World(seed)
     random.seed(seed)
     run = _Run(world, script)
@@ -80,20 +89,21 @@ class _Run:
         self._pending_starts = 0
         self._chores: list[tuple[Worker, Any]] = []
         self._crashed = False
-        world.root = _directory()
-        self.layout = Layout(Path(world.root))
+        world.root = _directories(script.replicas)
+        self.network = Network(world, script.latency) if script.replicas > 1 else None
+        self._around = Surroundings(world, script, self.book, self.metadata, self.network)
         for repository, blob, says_size in script.linked:
             content = script.contents[blob]
             link = Link(content.size if says_size else None)
             self.metadata._links[REPOSITORIES[repository], content.digest] = link
-        self.workers = [self._start(f"w{number}") for number in range(script.workers)]
+        self.workers = [self._start(number) for number in range(script.workers)]
         world.disk.fault = self._disk_fault
         world.fail_job = self._fail_job
         world.disk.on_change = self._check_budget
 
-    def _start(self, name: str) -> Worker:
+    def _start(self, number: int) -> Worker:
         with self._no_trouble():
-            return self._started(name)
+            return Worker(number, self._around)
 
     @contextmanager
     def _no_trouble(self) -> Iterator[None]:
@@ -103,9 +113,6 @@ class _Run:
             yield
         finally:
             self.book.is_well = before
-
-    def _started(self, name: str) -> Worker:
-        return Worker(self.world, name, self.script, self.book, self.metadata)
 
     # -- its course -----------------------------------------------------------------------------
 
@@ -118,6 +125,8 @@ class _Run:
             self._at(chore.at, lambda chore=chore: self._do(chore))  # type: ignore[misc]
         for crash in script.crashes:
             self._at(crash.at, lambda crash=crash: self._crash(crash))  # type: ignore[misc]
+        for cut in script.cuts:
+            self._at(cut.start, lambda cut=cut: self._cut(cut))  # type: ignore[misc]
         if not self.world.run_until(self._has_ended, _CLIENT_SECONDS, "what clients wait for"):
             return
         self._judge()
@@ -173,13 +182,33 @@ class _Run:
             worker.process.kill()
         self._at(crash.down_for, lambda: self._restart(crash.worker))
 
+    def _cut(self, cut: Cut) -> None:
+        """Cut two hosts off from each other, or end Redis, until the time is over."""
+        network = self.network
+        if network is None:
+            return
+        one, other = (network.address(host) for host in cut.hosts)
+        if one == other:
+            self.world.note("redis is down")
+            network.redis.is_down = True
+            if cut.loses_all:
+                network.redis.lose_all()
+        else:
+            network.cut(one, other)
+
+        def mend() -> None:
+            network.redis.is_down = network.redis.is_down and one != other
+            network.mend(one, other)
+
+        self._at(cut.stop - cut.start, mend)
+
     def _restart(self, number: int) -> None:
         worker = self.workers[number]
         if self.world.ledger_is_busy():
             self._at(0.001, lambda: self._restart(number))  # a start waits for the lock
         elif not worker.process.is_alive:
             self.world.note(f"{worker.name} starts again")
-            self.workers[number] = self._start(worker.name)
+            self.workers[number] = self._start(number)
         else:
             worker.process.system_calls_left = None
 
@@ -219,16 +248,10 @@ class _Run:
     def _check_budget(self) -> None:
         if self.script.max_size >= 2**40:
             return
-        used = 0
-        for below in ("blobs", "ingest"):
-            for directory, _, names in os.walk(f"{self.world.root}/{below}"):
-                for name in names:
-                    try:
-                        used += disk._REAL["lstat"](f"{directory}/{name}").st_blocks * 512
-                    except FileNotFoundError:
-                        continue
-        if used > self.script.max_size:
-            self.world.complain(f"{used} bytes are on disk, and {self.script.max_size} allowed")
+        for replica in range(self.script.replicas):
+            used = _used(self.world.directory(replica))
+            if used > self.script.max_size:
+                self.world.complain(f"{used} bytes are on disk, {self.script.max_size} allowed")
 
     def _judge(self) -> None:
         """Judge clients that failed: only what fails upstream of them excuses that."""
@@ -253,6 +276,9 @@ class _Run:
     def _become_quiet(self) -> bool:
         """Let faults end, dead workers start again, and downloads come to their end."""
         self.book.is_well = True
+        if self.network is not None:
+            self.network.mend_all()
+            self.network.redis.is_down = False
         for number in range(len(self.workers)):
             self._restart(number)
 
@@ -303,7 +329,8 @@ class _Run:
                 60.0,
                 "settling",
             )
-        self._look_at_ledger()
+        for replica in range(self.script.replicas):
+            self._look_at_ledger(replica)
         closing = [w.process.start(w.close(), "close") for w in self.workers]
         world.run_until(lambda: all(task.done() for task in closing), 60.0, "a shutdown")
         for worker in self.workers:
@@ -320,13 +347,14 @@ class _Run:
             if process.files:
                 world.complain(f"{worker.name} leaves files open: {list(process.files.values())}")
 
-    def _look_at_ledger(self) -> None:
+    def _look_at_ledger(self, replica: int) -> None:
         """Compare the ledger with the directory: nothing else may be in it, and all of that."""
-        ledger = self.workers[0].store.accounts._handle._current()
+        worker = next(worker for worker in self.workers if worker.replica == replica)
+        ledger = worker.store.accounts._handle._current()
         stored = {e.digest: e.size for e in ledger.entries()}
         reserved = set(ledger.reservations())
         found: dict[Digest, int] = {}
-        for path in Path(self.world.root, "blobs").rglob("*"):
+        for path in (worker.directory / "blobs").rglob("*"):
             if path.is_file():
                 digest = Digest(f"{path.parent.parent.name}:{path.name}")
                 found[digest] = -(-path.stat().st_size // 4096) * 4096
@@ -334,7 +362,7 @@ class _Run:
                     self.world.complain(f"{path.name[:8]} is stored and wrong")
         partial = {
             Digest(path.name.replace("-", ":", 1))
-            for path in Path(self.world.root, "ingest").iterdir()
+            for path in (worker.directory / "ingest").iterdir()
         }
         if stored != found:
             self.world.complain(f"the ledger has {stored}, and the directory {found}")
@@ -345,8 +373,19 @@ class _Run:
 _TEMPLATE: list[str] = []
 
 
-def _directory() -> str:
-    """Make a cache directory: a copy of one that was prepared once."""
+def _used(directory: Path) -> int:
+    """Return the room that blobs and downloads take."""
+    used = 0
+    for below in ("blobs", "ingest"):
+        for parent, _, names in os.walk(directory / below):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    used += disk.REAL["lstat"](f"{parent}/{name}").st_blocks * 512
+    return used
+
+
+def _directories(count: int) -> str:
+    """Make cache directories in one: copies of one that was prepared once."""
     memory = Path("/dev/shm")  # a file system in memory, where there is one
     where = memory if memory.is_dir() else None
     if not _TEMPLATE:
@@ -357,5 +396,6 @@ def _directory() -> str:
         open_ledger(layout).close()
         _TEMPLATE.append(template)
     root = tempfile.mkdtemp(prefix="simulation-", dir=where)
-    shutil.copytree(_TEMPLATE[0], root, dirs_exist_ok=True)
+    for number in range(count):
+        shutil.copytree(_TEMPLATE[0], f"{root}/{number}")
     return root

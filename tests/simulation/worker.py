@@ -1,10 +1,9 @@
 """One worker: the core and its store, wired as in production, in a simulated process."""
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
 from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.budget import Budget
@@ -15,49 +14,36 @@ from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.domain.store_events import Damaged
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
+from cacheproxy.ports import Observer, Upstream
 from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.pullthrough.remote import Registry
 from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.leftovers import is_locked
+from tests.simulation.clock import VirtualClock
+from tests.simulation.member import Member
+from tests.simulation.network import Network
 from tests.simulation.script import Script
 from tests.simulation.upstream import Book, ScriptedUpstream
-from tests.simulation.world import Process, SimulatedPool, World
-
-_EPOCH = 1_700_000_000.0
-
-
-class VirtualClock:
-    """The world's time (`Clock`)."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return _EPOCH + self._process.world.time
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-        return self._process.world.time
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+from tests.simulation.world import SimulatedPool, World
 
 
 class _Watch:
     """Complains of events that never may be (`Observer`)."""
 
-    def __init__(self, process: Process, book: Book) -> None:
-        self._process = process
+    def __init__(self, worker: "Worker", book: Book) -> None:
+        self._worker = worker
+        self._process = worker.process
         self._book = book
+        self.others: list[Observer] = []
 
     def observe(self, event: Event) -> None:
         """Look at an event."""
         world = self._process.world
         world.note(f"{self._process.name}: {type(event).__name__}")
+        for other in self.others:
+            other.observe(event)
         if isinstance(event, Unexpected):
             world.complain(f"{self._process.name}: unexpected {event.error!r}")
         if isinstance(event, Damaged):
@@ -70,7 +56,7 @@ class _Watch:
         world, content = self._process.world, self._book.content(digest)
         if self._book.script.crashes or not self._process.is_alive:
             return  # what a killed worker leaves, nobody has condemned
-        path = Layout(Path(world.root)).ingest(digest)
+        path = Layout(self._worker.directory).ingest(digest)
         with world.entered(None):
             if path.is_file() and path.read_bytes() == content.lie and not is_locked(path):
                 world.complain(f"{self._process.name}: condemned bytes of {digest[7:15]} stay")
@@ -97,18 +83,25 @@ def simulated_pools() -> Iterator[None]:
 class Worker:
     """A worker that serves. Metadata is shared by all, as one embedded store is."""
 
-    def __init__(
-        self, world: World, name: str, script: Script, book: Book, metadata: MemoryMetadata
-    ) -> None:
-        self.name = name
-        self.process = world.spawn(name)
+    def __init__(self, number: int, surroundings: "Surroundings") -> None:
+        around, world, script = surroundings, surroundings.world, surroundings.script
+        self.number = number
+        self.replica = script.replica_of(number)
+        self.name = f"w{number}" if script.replicas == 1 else f"r{self.replica}w{number}"
+        self.process = world.spawn(self.name)
+        self.directory = world.directory(self.replica)
         self.script = script
         with world.entered(self.process), simulated_pools():
-            clock, observer = VirtualClock(self.process), _Watch(self.process, book)
+            clock = VirtualClock(self.process)
+            observer = _Watch(self, around.book)
+            self._tasks, self._services = Tasks(), Tasks()
+            self.member = None
+            if around.network is not None:
+                self.member = Member(self, around.network, self._services, clock)
+                observer.others.append(self.member.announcer)
             self.store = FilesystemStore.at(
-                Layout(Path(world.root)), Budget(script.max_size), clock, observer
+                Layout(self.directory), Budget(script.max_size), clock, observer
             )
-            self._tasks = Tasks()
             context = FillContext(
                 self.store,
                 observer,
@@ -116,11 +109,16 @@ class Worker:
                 abandon_after=script.abandon_after,
                 relay_ahead=script.relay_ahead,
             )
-            registry = Registry(ScriptedUpstream(book), TagRules(), RetryPolicy())
-            self.core = PullThrough({"docker.io": registry}, context, metadata, self._tasks)
-        self._upkeep = Upkeep(self.store, clock, observer, keep_partial=3600.0)
-        self.process.start(self._upkeep.run(), "upkeep")
-        self.process.start(self._upkeep.recount(), "recount")
+            upstream: Upstream = ScriptedUpstream(around.book)
+            if self.member is not None:
+                upstream = self.member.share(upstream, around.metadata)
+            registry = Registry(upstream, TagRules(), RetryPolicy())
+            self.core = PullThrough({"docker.io": registry}, context, around.metadata, self._tasks)
+            if self.member is not None:
+                self.member.begin(self.core.sharing, self.store, observer)
+        upkeep = Upkeep(self.store, clock, observer, keep_partial=3600.0)
+        self.process.start(upkeep.run(), "upkeep")
+        self.process.start(upkeep.recount(), "recount")
 
     async def catch_up(self) -> None:
         """Bring the ledger in line with the directory, as upkeep does from time to time."""
@@ -135,3 +133,17 @@ class Worker:
     async def close(self) -> None:
         """End as at a shutdown."""
         await self._tasks.close()
+        if self.member is not None:
+            await self.member.end()
+        await self._services.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all workers of a world have in common; no network where there is one replica."""
+
+    world: World
+    script: Script
+    book: Book
+    metadata: MemoryMetadata
+    network: Network | None

@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -397,6 +398,10 @@ class World:
             if process.is_alive
             for pool in process.pools
         )
+
+    def directory(self, replica: int) -> Path:
+        """Return the cache directory of a replica."""
+        return Path(self.root, str(replica))
 
     # -- for the scenario ---------------------------------------------------------------------
 
