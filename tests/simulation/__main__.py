@@ -42,7 +42,11 @@ class _Tally:
 @click.option("--first", default=0, show_default=True, help="The first of them.")
 @click.option("--seconds", type=float, help="Stop after so long.")
 @click.option("--seed", type=int, help="Replay this one, and print its schedule.")
-@click.option("--cluster", is_flag=True, help="Several replicas, with Redis between them.")
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Several replicas and Redis (being built: what it finds may be its own fault).",
+)
 @click.option("--plant", type=click.Choice(sorted(PLANTS)), help="Plant a fault, to be found.")
 @click.option("--processes", default=os.cpu_count() or 1, show_default=True)
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first seed that fails.")
