@@ -164,6 +164,12 @@ class Script:
     replicas: int = 1
     cuts: tuple[Cut, ...] = ()
 
+    @property
+    def download_seconds(self) -> float:
+        """Virtual seconds that the largest blob takes, with the pauses of a download."""
+        largest = max(content.size for content in self.contents)
+        return largest / self.step * (self.latency + 0.005)
+
     def replica_of(self, worker: int) -> int:
         """Return the number of the replica that a worker belongs to."""
         return worker % self.replicas

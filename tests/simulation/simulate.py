@@ -305,7 +305,9 @@ class _Run:
             for blob in range(len(self.script.contents)):
                 self._pull(Client(0, number, 0, blob, None, 100_000, 0.0, None, None))
         again = self.pulls[first:]
-        if not self.world.run_until(self._has_ended, _FINAL_SECONDS, "a last pull"):
+        # Workers may try one after the other, where a blob that has no room does not say its size.
+        seconds = _FINAL_SECONDS + 2 * self.script.workers * self.script.download_seconds
+        if not self.world.run_until(self._has_ended, seconds, "a last pull"):
             return False
         failed = [pull for pull in again if pull.outcome != "whole"]
         for pull in failed:
