@@ -12,6 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.inprocess.clock import SystemClock
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.metadata.redis_messages import Message
@@ -46,8 +47,12 @@ class RedisRecords:
         """
         return asyncio.run(self._forget(scope, tag, is_rehearsal=is_rehearsal))
 
+    def _connect(self) -> RedisConnection:
+        clock = ClusterClock(SystemClock())
+        return RedisConnection(self._url, self._observer, clock, self._timeout, self._login)
+
     async def _forget(self, scope: str, tag: str | None, *, is_rehearsal: bool) -> int:
-        of = RedisConnection(self._url, self._observer, SystemClock(), self._timeout, self._login)
+        of = self._connect()
         try:
             count = 0
             async for keys in _found(of, scope, tag):

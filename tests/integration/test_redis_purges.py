@@ -12,7 +12,6 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Name, Repository, Tag
-from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hearing import Hearing
 from cacheproxy.metadata.hot import HotMetadata
@@ -114,9 +113,8 @@ async def listener(redis: RedisServer, directory: Path) -> AsyncIterator[Scene]:
     """The metadata of a replica that hears nothing by itself."""
     async with watched(redis.url) as it:
         own = EmbeddedMetadata(directory)
-        shared = SharedMetadata(
-            RedisMetadata(it.connection, it.events, SystemClock()), own, it.events
-        )
+        redis_metadata = RedisMetadata(it.connection, it.events)
+        shared = SharedMetadata(redis_metadata, own, it.events, it.connection.clock)
         hot = HotMetadata(shared, it.events, tasks=it.tasks)
         hearing = Hearing(it.connection, hot, shared.pending, own, directory)
         await it.found()
@@ -141,9 +139,7 @@ async def test_what_was_not_heard_is_caught_up_with(
         assert await scene.knows(_APP) == (False, False)
         assert await scene.knows(_OTHER) == (True, True)
         # And Redis is told of what it lost again, but not of what was purged.
-        await scene.shared.pending.deliver(
-            RedisMetadata(scene.it.connection, scene.it.events, SystemClock())
-        )
+        await scene.shared.pending.deliver(RedisMetadata(scene.it.connection, scene.it.events))
         with redis.client() as client:
             assert {key for key in client.scan_iter("*") if b"team/app}" in key} == set()
             assert {key for key in client.scan_iter("*") if b"team/other}" in key}
