@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from cacheproxy.cluster_ports import Part, Peers, Replicas
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import ManifestUnknown, UpstreamError
+from cacheproxy.domain.errors import ManifestUnknown, NotFound, UpstreamError
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.manifest import SIZE_LIMIT
 from cacheproxy.domain.operation import Query
@@ -77,15 +77,25 @@ class ReplicatedUpstream:
         async with self._replicas.claim(f"{repository}:{tag}") as asking:
             record = None if asking is None else await self._told(repository, tag)
             if asking is None or record is None:
-                return await self._upstream.get_manifest(repository, tag, spend)
-            digest = record.digest
-            if digest is None:
-                raise ManifestUnknown(f"upstream had no {repository}:{tag} a moment ago")
-            # It tells all others in a moment that it has it: too late for who has waited.
-            body = await self._from_asker(repository, digest, asking)
-            if body is not None:
-                return ManifestBody(body, None, is_from_peer=True)
-            return await self.get_manifest(repository, digest, spend)
+                try:
+                    return await self._upstream.get_manifest(repository, tag, spend)
+                except NotFound as error:
+                    absent = error  # an answer, so the lease ends as after any other one
+            elif record.digest is None:
+                absent = ManifestUnknown(f"upstream had no {repository}:{tag} a moment ago")
+            else:
+                return await self._from_others(repository, record.digest, asking, spend)
+        raise absent
+
+    async def _from_others(
+        self, repository: Repository, digest: Digest, asking: str, spend: Spend
+    ) -> ManifestBody:
+        """Return a manifest that another replica has just asked for."""
+        # It tells all others in a moment that it has it: too late for who has waited.
+        body = await self._from_asker(repository, digest, asking)
+        if body is not None:
+            return ManifestBody(body, None, is_from_peer=True)
+        return await self.get_manifest(repository, digest, spend)
 
     async def _from_asker(
         self, repository: Repository, digest: Digest, address: str
