@@ -53,7 +53,7 @@ async def make_metadata(
     connection = make_redis(settings.metadata, around)
     if connection is not None:
         stack.push_async_callback(connection.close)
-        metadata = _shared(connection, layout, around)
+        metadata: Metadata = await _shared(connection, layout, around)
     elif settings.metadata.url == "memory:":
         metadata = HotMetadata(MemoryMetadata(), around.observer)
     else:
@@ -90,12 +90,13 @@ def redis_login(settings: MetadataSettings) -> RedisLogin:
     return RedisLogin(secret.reveal(), secret.file, sentinels)
 
 
-def _shared(connection: RedisConnection, layout: Layout, around: Surroundings) -> HotMetadata:
+async def _shared(connection: RedisConnection, layout: Layout, around: Surroundings) -> HotMetadata:
     redis = RedisMetadata(connection, around.observer)
     own = EmbeddedMetadata(layout.metadata)
     shared = SharedMetadata(redis, own, around.observer, around.cluster_clock)
     hot = HotMetadata(shared, around.observer, tasks=around.tasks)
     hearing = Hearing(connection, hot, shared.pending, own, layout.metadata)
+    await hearing.begin()
     connection.on_found.append(shared.found)
     around.tasks.keep_running(connection.watch, "redis")
     around.tasks.keep_running(partial(shared.deliver, hearing.catch_up), "deliver")

@@ -49,6 +49,15 @@ class Hearing:
         self._purged_until: float | None = None
         self._turn = asyncio.Lock()
 
+    async def begin(self) -> float:
+        """Note, and return, up to when purges were carried out; before the directory is read.
+
+        What another process carries out there from now on, this one must as well, since it may
+        have read by then what is purged.
+        """
+        self._purged_until = await self._own.purged_until()
+        return self._purged_until
+
     async def heard(self, message: Message) -> None:
         """Drop what is not true any more; what was purged, on disk as well."""
         if not message.is_purge:
@@ -79,9 +88,8 @@ class Hearing:
             StorageError: Redis does not say what it was.
         """
         async with self._turn:
-            if self._purged_until is None:
-                self._purged_until = await self._own.purged_until()
-            news = await read_purges(self._connection, self._purged_until)
+            since = await self.begin() if self._purged_until is None else self._purged_until
+            news = await read_purges(self._connection, since)
             if not news:
                 return ()
             messages = [message for _, message in news]
@@ -92,10 +100,11 @@ class Hearing:
         return messages
 
     async def _purge(self, messages: Sequence[Message]) -> None:
-        await asyncio.to_thread(self._forget, messages)
-        # After what is on disk: whoever has read that meanwhile reads it again.
-        for message in messages:
-            self._pending.forget(message.scope, message.tag)
+        async with self._pending.lock:
+            await asyncio.to_thread(self._forget, messages)
+            # After what is on disk: whoever has read that meanwhile reads it again.
+            for message in messages:
+                self._pending.forget(message.scope, message.tag)
         if len(messages) > _MANY:
             await self._hot.forget("", is_purge=True)
             return

@@ -1,5 +1,6 @@
 """Writes that wait for the shared store, in bounded memory."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
@@ -34,6 +35,8 @@ class Pending:
         self._pages: dict[str, Listing] = {}
         self.purges = 0
         """Counts what was forgotten since it was purged."""
+        self.lock = asyncio.Lock()
+        """Held by a purge, and by whoever copies what was read into our own store."""
 
     def __len__(self) -> int:
         return len(self._tags) + len(self._links) + len(self._pages)

@@ -53,17 +53,31 @@ class RedisRecords:
 
     async def _forget(self, scope: str, tag: str | None, *, is_rehearsal: bool) -> int:
         of = self._connect()
+        message = Message(of.replica, scope, tag, is_purge=True)
         try:
-            count = 0
-            async for keys in _found(of, scope, tag):
-                count += len(keys)
-                if not is_rehearsal:
-                    await _remove(of, keys)
-            if not is_rehearsal:
-                await record_purge(of, Message(of.replica, scope, tag, is_purge=True))
+            if is_rehearsal:
+                return await _count(of, scope, tag)
+            # Before, lest replicas write again what they have; and after, for what they have
+            # read in between. Then none has anything of before, and the rest can be removed.
+            await record_purge(of, message)
+            count = await _remove_all(of, scope, tag)
+            await record_purge(of, message)
+            return count + await _remove_all(of, scope, tag)
         finally:
             await of.close()
-        return count
+
+
+async def _count(of: RedisConnection, scope: str, tag: str | None) -> int:
+    return sum([len(keys) async for keys in _found(of, scope, tag)])
+
+
+async def _remove_all(of: RedisConnection, scope: str, tag: str | None) -> int:
+    """Delete the records of a scope; returns how many there were."""
+    count = 0
+    async for keys in _found(of, scope, tag):
+        count += len(keys)
+        await _remove(of, keys)
+    return count
 
 
 async def _found(of: RedisConnection, scope: str, tag: str | None) -> AsyncIterator[list[bytes]]:

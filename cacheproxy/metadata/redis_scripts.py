@@ -91,7 +91,8 @@ end
 redis.call('ZADD', KEYS[1], string.format('%.6f', at), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', at - ARGV[3]))
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
+-- Without a lifetime: a server that is full may evict what has one.
+redis.call('PERSIST', KEYS[1])
 redis.pcall('PUBLISH', ARGV[2], ARGV[1])
 return 1
 """)

@@ -55,16 +55,23 @@ class SharedMetadata:
                 shared = await self._shared.tag(repository, tag)
             except StorageError:
                 return self._newest(None, self.pending.tag(repository, tag), own)
-            if purges == self.pending.purges:
-                break  # else it may be what was purged meanwhile that was read
-        else:
-            return None
-        found = self._newest(shared, self.pending.tag(repository, tag), own)
+            async with self.pending.lock:
+                # Else what was read may be what was purged meanwhile.
+                if purges == self.pending.purges:
+                    return await self._reconcile(repository, tag, shared, own)
+        return None
+
+    async def _reconcile(
+        self, repository: Repository, tag: Tag, shared: TagRecord | None, own: TagRecord | None
+    ) -> TagRecord | None:
+        """Return the newest record, and have it written to where it is not known."""
+        waiting = self.pending.tag(repository, tag)
+        found = self._newest(shared, waiting, own)
         if found is None:
             return None
         if found is shared:
             self.pending.strike_tag(repository, tag)
-        elif found != self.pending.tag(repository, tag):
+        elif found != waiting:
             self.pending.put_tag(repository, tag, found)
             self._wake.set()
         if not _is_same(found, own):
@@ -115,21 +122,28 @@ class SharedMetadata:
         """The link, with all that either store knows of it."""
         for _ in range(_READS):
             purges = self.pending.purges
-            here = await self._local.link(repository, digest)
+            own = await self._local.link(repository, digest)
             try:
-                there = await self._shared.link(repository, digest)
+                shared = await self._shared.link(repository, digest)
             except StorageError:
-                return here
-            if purges == self.pending.purges:
-                break
-        else:
+                return own
+            async with self.pending.lock:
+                if purges == self.pending.purges:
+                    return await self._merge(repository, digest, shared, own)
+        return None
+
+    async def _merge(
+        self, repository: Repository, digest: Digest, shared: Link | None, own: Link | None
+    ) -> Link | None:
+        """Return all that is known of a link, and have it written to where it is not known."""
+        known = own if shared is None else shared.or_known(own)
+        if known is None:
             return None
-        known = here if there is None else there.or_known(here)
-        if known is not None and known != there:
-            self.pending.add_links(repository, {digest: known})
+        found = {digest: known}
+        if known != shared:
+            self.pending.add_links(repository, found)
             self._wake.set()
-        if known is not None and known != here:
-            found = {digest: known}
+        if known != own:
             await self._keep(lambda: self._local.add_links(repository, found))
         return known
 

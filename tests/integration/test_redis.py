@@ -248,7 +248,7 @@ FAULTS: dict[str, Callable[[RedisServer], None]] = {
     "scripts flushed": _command("SCRIPT", "FLUSH"),
     "read-only": _make_read_only,
     "full": _limit("noeviction"),
-    "evicting": _limit("allkeys-lru"),
+    "evicting": _limit("volatile-lru"),
     "locked": _lock,
     "spoilt": _spoil,
 }
