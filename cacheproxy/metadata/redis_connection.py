@@ -131,7 +131,7 @@ class RedisConnection:
             is_broken = _is_broken(error)
             if is_broken:
                 self._broke(problem)
-            elif isinstance(error, ReadOnlyError) and isinstance(self._client, Redis):
+            elif _is_read_only(error) and isinstance(self._client, Redis):
                 # It may be another server by now that has this name.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
             self._observer.observe(SharedStoreCalled("failed" if is_broken else "refused"))
@@ -283,6 +283,11 @@ def _too_old(version: tuple[int, ...]) -> str:
 def _is_broken(error: Exception) -> bool:
     """Whether the next call would fare no better; else it is about this command alone."""
     return not isinstance(error, ResponseError) or isinstance(error, ClusterDownError)
+
+
+def _is_read_only(error: Exception) -> bool:
+    """Whether the server may not write; Redis 6.2 hides what it says of a script in a text."""
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 def _sentence(error: BaseException) -> str:
