@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cacheproxy.domain.digest import Digest
+from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.records import Link
 from cacheproxy.domain.reference import Name, Repository, Tag
-from cacheproxy.metadata import redis_purge
+from cacheproxy.inprocess.databases import open_database, transaction
+from cacheproxy.metadata import embedded_records, redis_purge
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hearing import Hearing
 from cacheproxy.metadata.hot import HotMetadata
@@ -263,6 +265,26 @@ async def test_what_was_read_before_a_purge_is_not_copied_after_it(
             group.create_task(one.hearing.catch_up())
         own = one.own.tag(_APP, _TAG) if kind == "tag" else one.own.link(_APP, _DIGEST)
         assert await own is None
+
+
+async def test_a_purge_waits_for_a_busy_disk(
+    tmp_path: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be removed from the disk is removed by the next attempt, and not forgotten."""
+    monkeypatch.setattr(embedded_records, "_LOCK_SECONDS", 0.01)
+    async with listener(redis, tmp_path) as scene:
+        await scene.learn(_APP)
+        await scene.purge("docker.io/team/app ")
+        scene.redis_forgets(redis)
+        with (
+            closing(open_database(tmp_path / "cache.db", 1.0)) as other,
+            transaction(other),
+            pytest.raises(StorageError),
+        ):
+            await scene.hearing.catch_up()
+        assert len(await scene.hearing.catch_up()) == 1
+        assert await scene.knows(_APP) == (False, False)
+        assert await scene.hearing.catch_up() == ()
 
 
 @on_each_engine
