@@ -246,13 +246,13 @@ class Manifests:
         """By upstream's word of now: at best for the price of a HEAD."""
         known = None if record is None else record.digest
         if not head and known is None:
-            return await self._fetched(remote, tag, spend)
+            return await self._fetched(remote, tag, spend, record)
         at = moment_after(record, self._clock.now())
         now = await self._ask(remote, tag, known)
         left = remote.tags.fresh_for
         status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
         if now.digest is None:
-            return await self._fetched(remote, tag, spend)
+            return await self._fetched(remote, tag, spend, record)
         if head and await self._is_kept_for_others(remote, record, now.digest):
             # Who is told of a new manifest fetches it next.
             raise UpstreamLimited("upstream grants no pull for what is here in an older state")
@@ -326,12 +326,16 @@ class Manifests:
         return head
 
     async def _fetched(
-        self, remote: Remote, reference: Reference, spend: Spend = "fetch"
+        self,
+        remote: Remote,
+        reference: Reference,
+        spend: Spend = "fetch",
+        known: TagRecord | None = None,
     ) -> ManifestAnswer:
-        """A GET, once for all who want it."""
+        """Fetch a manifest, once for all who want it; `known` is what a tag named before."""
         key = (remote.repository, reference, spend)
         (manifest, source), joined = await self._fetching.join(
-            key, lambda: self._fetch(remote, reference, spend)
+            key, lambda: self._fetch(remote, reference, spend, known)
         )
         status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
         return ManifestAnswer(
@@ -344,11 +348,9 @@ class Manifests:
         )
 
     async def _fetch(
-        self, remote: Remote, reference: Reference, spend: Spend
+        self, remote: Remote, reference: Reference, spend: Spend, known: TagRecord | None
     ) -> tuple[Manifest, Source]:
-        at = self._clock.now()
-        if isinstance(reference, Tag):
-            at = moment_after(await self._metadata.tag(remote.repository, reference), at)
+        at = moment_after(known, self._clock.now())
         sent = await remote.upstream.get_manifest(remote.repository, reference, spend)
         asked = reference if isinstance(reference, Digest) else None
         if asked is not None and not asked.names(sent.body):
