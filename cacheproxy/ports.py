@@ -259,8 +259,8 @@ class TagStore(Protocol):
         """The record of a tag."""
         ...
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Remember what upstream said of a tag."""
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
+        """Remember what upstream said of a tag; return False if something newer is known."""
         ...
 
     async def listing(self, key: str) -> Listing | None:

@@ -19,6 +19,7 @@ from cacheproxy.bootstrap.warming import Schedule, terms_of
 from cacheproxy.domain.store_events import Evicted
 from cacheproxy.domain.warming import WarmTerms
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.forgetting import Forgetting
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Clock, Observer, Upstream
@@ -81,7 +82,7 @@ async def make_core(
         age = clock.now() - entry.since
         observer.observe(Evicted(entry.registry, entry.digest, entry.size, "space", age))
     tasks = Tasks(observer.observe, clock.sleep)
-    around = Surroundings(observer, clock, tasks)
+    around = Surroundings(observer, clock, tasks, ClusterClock(clock))
     cluster = make_cluster(stack, settings, around)
     if cluster is not None:
         observer = Observers([observer, cluster.announcer])
@@ -93,7 +94,7 @@ async def make_core(
         stack.push_async_callback(client.close)
     clients: Mapping[str, Upstream] = made
     if cluster is not None:
-        clients = cluster.shared(made, metadata, clock)
+        clients = cluster.shared(made, metadata, around.cluster_clock)
         notables = {
             place: health for client in made.values() for place, health in client.notables.items()
         }
@@ -104,7 +105,7 @@ async def make_core(
     context = FillContext(
         store,
         observer,
-        clock,
+        around.cluster_clock,
         abandon_after=cache.abandon_after,
         relay_ahead=cache.relay_ahead,
         patience=settings.server.response_timeout * _PATIENCE,

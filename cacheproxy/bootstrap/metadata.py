@@ -6,6 +6,7 @@ from functools import partial
 
 from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.hearing import Hearing
 from cacheproxy.metadata.hot import HotMetadata
@@ -30,11 +31,13 @@ class Surroundings:
         observer: is told what happens.
         clock: of the process.
         tasks: end before what they use.
+        cluster_clock: agrees with those of other replicas.
     """
 
     observer: Observer
     clock: Clock
     tasks: Tasks
+    cluster_clock: ClusterClock
 
 
 async def make_metadata(
@@ -50,7 +53,7 @@ async def make_metadata(
     connection = make_redis(settings.metadata, around)
     if connection is not None:
         stack.push_async_callback(connection.close)
-        metadata = _shared(connection, layout, around)
+        metadata: Metadata = await _shared(connection, layout, around)
     elif settings.metadata.url == "memory:":
         metadata = HotMetadata(MemoryMetadata(), around.observer)
     else:
@@ -66,7 +69,7 @@ def make_redis(settings: MetadataSettings, around: Surroundings) -> RedisConnect
     if not isinstance(settings.url, RedisUrl):
         return None
     return RedisConnection(
-        settings.url, around.observer, around.clock, settings.timeout, redis_login(settings)
+        settings.url, around.observer, around.cluster_clock, settings.timeout, redis_login(settings)
     )
 
 
@@ -87,12 +90,13 @@ def redis_login(settings: MetadataSettings) -> RedisLogin:
     return RedisLogin(secret.reveal(), secret.file, sentinels)
 
 
-def _shared(connection: RedisConnection, layout: Layout, around: Surroundings) -> HotMetadata:
-    redis = RedisMetadata(connection, around.observer, around.clock)
+async def _shared(connection: RedisConnection, layout: Layout, around: Surroundings) -> HotMetadata:
+    redis = RedisMetadata(connection, around.observer)
     own = EmbeddedMetadata(layout.metadata)
-    shared = SharedMetadata(redis, own, around.observer)
+    shared = SharedMetadata(redis, own, around.observer, around.cluster_clock)
     hot = HotMetadata(shared, around.observer, tasks=around.tasks)
     hearing = Hearing(connection, hot, shared.pending, own, layout.metadata)
+    await hearing.begin()
     connection.on_found.append(shared.found)
     around.tasks.keep_running(connection.watch, "redis")
     around.tasks.keep_running(partial(shared.deliver, hearing.catch_up), "deliver")

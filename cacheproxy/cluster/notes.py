@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from cacheproxy.cluster.shared import Shared
+from cacheproxy.cluster.shared import Shared, healing
 from cacheproxy.cluster_ports import Notable, Note
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.ports import Clock
@@ -66,7 +66,7 @@ class Notes:
                     notables[name].hear(what, note)
 
         with contextlib.suppress(StorageError):  # each goes by what it knows itself
-            await self._shared.call(swap)
+            await self._shared.call(healing(swap, [self._key], "hash"))
 
     def _written(self, note: Note) -> bytes:
         """By the server's clock: those of replicas may differ."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cacheproxy.cluster.shared import Shared
+from cacheproxy.cluster.shared import Shared, healing
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.traffic import FIELDS, Hours, Totals, Traffic, added, folded
 
@@ -40,8 +40,9 @@ class SharedTraffic:
         told.append((self._overall, folded(overall, _NAMED_OVERALL)))
         for start in range(0, len(told), _BATCH):
             batch = told[start : start + _BATCH]
+            write = partial(self._write, replica=replica, batch=batch)
             try:
-                await self._shared.call(partial(self._write, replica=replica, batch=batch))
+                await self._shared.call(healing(write, [key for key, _ in batch], "hash"))
             except StorageError:
                 return False
         return True

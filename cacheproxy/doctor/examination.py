@@ -17,6 +17,7 @@ from cacheproxy.doctor.times import check_clock
 from cacheproxy.doctor.upstreams import check_upstream
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.ops.observers import Observers
 from cacheproxy.settings.model import Settings
 
@@ -63,7 +64,8 @@ class _Examination:
         self._settings = settings
         self._samples = samples
         self._tasks = tasks
-        self._around = Surroundings(Observers(()), SystemClock(), tasks)
+        clock = SystemClock()
+        self._around = Surroundings(Observers(()), clock, tasks, ClusterClock(clock))
         self._skews: dict[str, float] = {}
 
     async def run(self, told: Told) -> list[Finding]:

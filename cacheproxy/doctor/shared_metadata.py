@@ -119,6 +119,13 @@ def _policy(told: Mapping[str, Any]) -> Finding:
             name,
             "warning",
             f"it has a maxmemory, and {policy}: when that is full nothing can be written",
-            "set maxmemory-policy to allkeys-lru: what it drops, replicas put there again",
+            "set maxmemory-policy to volatile-lru: what it evicts, replicas write there again",
+        )
+    if policy.startswith("allkeys"):
+        return Finding(
+            name,
+            "warning",
+            f"maxmemory-policy is {policy}, which may evict the list of what was purged",
+            "set maxmemory-policy to volatile-lru: it evicts only what has a lifetime",
         )
     return Finding(name, "ok", f"maxmemory-policy is {policy}")

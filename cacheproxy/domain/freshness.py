@@ -1,11 +1,12 @@
-"""Whether what is known of a tag may be served, and what to do when upstream fails.
+"""The rules by which a record of a tag counts, is fresh, and is served when upstream fails.
 
-Everything here is a function of a record, the operator's policy, and the time.
+Everything here is a function of records, the operator's policy, and the time.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
@@ -19,6 +20,28 @@ from cacheproxy.domain.errors import (
     UpstreamUnavailable,
 )
 from cacheproxy.domain.patterns import Patterns
+
+CLOCK_TOLERANCE = 1.0
+"""Seconds by which the clocks of two replicas may differ; a record is no further ahead of now."""
+
+_NEXT = 1e-6
+
+
+class Stamped(Protocol):
+    """A record that says when it was learnt."""
+
+    @property
+    def checked_at(self) -> float:
+        """Seconds since the epoch, by the cluster's clock."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Number of the clock's epoch."""
+        ...
+
+
+S = TypeVar("S", bound=Stamped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +93,15 @@ class TagRecord:
 
     Attributes:
         digest: of the manifest that it named; None when there was no such tag.
-        checked_at: when it said so, in seconds since the epoch.
+        checked_at: when it was asked, in seconds since the epoch, by the cluster's clock.
+        epoch: of that clock: times of a later one are later; 0: it was never measured.
+        writer: the process that stamped the record; empty until it has.
     """
 
     digest: Digest | None
     checked_at: float
+    epoch: int = field(default=0, compare=False)
+    writer: str = field(default="", compare=False)
 
 
 class Freshness(Enum):
@@ -88,19 +115,39 @@ class Freshness(Enum):
     """Ask upstream first."""
 
 
+def newest(records: Iterable[S | None], now: float) -> S | None:
+    """Return the record that counts, the first one of equals; None if there is none.
+
+    A later epoch counts before an earlier one. A record that lies in the future counts last: its
+    clock was wrong, and when it was stamped in truth nobody knows.
+    """
+
+    def order(record: S) -> tuple[bool, int, float]:
+        return record.checked_at <= now + CLOCK_TOLERANCE, record.epoch, record.checked_at
+
+    return max((record for record in records if record is not None), key=order, default=None)
+
+
+def moment_after(known: Stamped | None, now: float) -> float:
+    """Return the time of an answer that is asked for now: later than that of what is known."""
+    if known is None or known.checked_at > now + CLOCK_TOLERANCE:
+        return now
+    return max(now, known.checked_at + _NEXT)
+
+
 def lifetime(record: TagRecord, policy: TagPolicy) -> float:
     """Seconds for which a record is fresh, from when it was checked."""
     return policy.fresh_for if record.digest is not None else policy.not_found_for
 
 
 def ttl(record: TagRecord, policy: TagPolicy, now: float) -> float:
-    """Seconds for which a record stays fresh; negative when it is stale.
+    """Return the seconds for which a record stays fresh; negative when it is stale.
 
     A record from the future has just expired: the clock was set back since, and how long ago
-    it was checked nobody knows.
+    it was checked nobody knows. Less than the difference of two clocks is no future.
     """
     age = now - record.checked_at
-    return lifetime(record, policy) - age if age >= 0 else 0.0
+    return lifetime(record, policy) - max(age, 0.0) if age >= -CLOCK_TOLERANCE else 0.0
 
 
 def judge(record: TagRecord, policy: TagPolicy, now: float) -> Freshness:

@@ -1,6 +1,6 @@
 """What is remembered besides bytes: links of repositories, and listings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,9 @@ class Listing:
         next_query: the query of upstream's `rel="next"` link, as it wrote it; None on the
             last page.
         filters: OCI-Filters-Applied, if upstream sent it.
-        checked_at: seconds since the epoch.
+        checked_at: seconds since the epoch, by the cluster's clock.
+        epoch: of that clock; 0: it was never measured.
+        writer: the process that stamped the record; empty until it has.
     """
 
     body: bytes
@@ -46,3 +48,5 @@ class Listing:
     next_query: str | None
     filters: str | None
     checked_at: float
+    epoch: int = field(default=0, compare=False)
+    writer: str = field(default="", compare=False)

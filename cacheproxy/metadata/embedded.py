@@ -80,9 +80,10 @@ class EmbeddedMetadata:
         """The record of a tag."""
         return await self._read(tag_key(repository, tag), TagRecord)
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
         """Remember what upstream said of a tag."""
         await self._write({tag_key(repository, tag): record})
+        return True
 
     async def listing(self, key: str) -> Listing | None:
         """A page of tags or referrers."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.reference import Tag
+from cacheproxy.inprocess.databases import is_passing
 from cacheproxy.metadata.embedded import EmbeddedMetadata, tag_of
 from cacheproxy.metadata.embedded_records import EmbeddedRecords
 from cacheproxy.metadata.hot import HotMetadata
@@ -49,6 +50,15 @@ class Hearing:
         self._purged_until: float | None = None
         self._turn = asyncio.Lock()
 
+    async def begin(self) -> float:
+        """Note, and return, up to when purges were carried out; before the directory is read.
+
+        What another process carries out there from now on, this one must as well, since it may
+        have read by then what is purged.
+        """
+        self._purged_until = await self._own.purged_until()
+        return self._purged_until
+
     async def heard(self, message: Message) -> None:
         """Drop what is not true any more; what was purged, on disk as well."""
         if not message.is_purge:
@@ -59,7 +69,8 @@ class Hearing:
         with suppress(StorageError):
             known = await self.catch_up()
         if message not in known:  # it is not kept: by an older version, or not to be read now
-            await self._purge([message])
+            with suppress(StorageError):
+                await self._purge([message])
 
     async def missed(self) -> None:
         """Whatever tags are in memory may have changed unheard, and anything been purged."""
@@ -76,12 +87,12 @@ class Hearing:
         """Carry out what was purged since the last time, and say what that was.
 
         Raises:
-            StorageError: Redis does not say what it was.
+            StorageError: Redis does not say what it was, or the disk refuses; it is tried again
+                the next time.
         """
         async with self._turn:
-            if self._purged_until is None:
-                self._purged_until = await self._own.purged_until()
-            news = await read_purges(self._connection, self._purged_until)
+            since = await self.begin() if self._purged_until is None else self._purged_until
+            news = await read_purges(self._connection, since)
             if not news:
                 return ()
             messages = [message for _, message in news]
@@ -92,10 +103,21 @@ class Hearing:
         return messages
 
     async def _purge(self, messages: Sequence[Message]) -> None:
-        await asyncio.to_thread(self._forget, messages)
-        # After what is on disk: whoever has read that meanwhile reads it again.
-        for message in messages:
-            self._pending.forget(message.scope, message.tag)
+        """Drop what was purged.
+
+        Raises:
+            StorageError: that of it which is on disk is still there, and can be dropped later.
+        """
+        async with self._pending.lock:
+            is_gone = await asyncio.to_thread(self._forget, messages)
+            # After what is on disk: whoever has read that meanwhile reads it again.
+            for message in messages:
+                self._pending.forget(message.scope, message.tag)
+        await self._forget_hot(messages)
+        if not is_gone:
+            raise StorageError("what was purged cannot be removed from the disk now")
+
+    async def _forget_hot(self, messages: Sequence[Message]) -> None:
         if len(messages) > _MANY:
             await self._hot.forget("", is_purge=True)
             return
@@ -103,7 +125,8 @@ class Hearing:
             tag = None if message.tag is None else Tag(message.tag)
             await self._hot.forget(message.scope, tag, is_purge=True)
 
-    def _forget(self, messages: Sequence[Message]) -> None:
+    def _forget(self, messages: Sequence[Message]) -> bool:
+        """Remove what is on disk; return False if that may work later."""
         try:
             with closing(EmbeddedRecords(self._directory)) as records:
                 for message in messages:
@@ -111,6 +134,6 @@ class Hearing:
                         records.forget(records.below(message.scope))
                     else:
                         records.forget([tag_of(message.scope, message.tag)])
-        except sqlite3.Error:
-            # Busy, or damaged. What is left is judged by its age, as ever.
-            return
+        except sqlite3.Error as error:
+            return not is_passing(error)  # of what is damaged nothing can be read either
+        return True

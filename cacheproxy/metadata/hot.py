@@ -66,6 +66,7 @@ class HotMetadata:
         self._tags: Recent[_Copy] = Recent(_LIMIT)
         self._links: Recent[Link] = Recent(_LIMIT)
         self._writes = 0
+        self._forgets = 0
         self._hears = False
         self._rereading: Flights[str, TagRecord | None] | None = None
         if tasks is not None:
@@ -95,12 +96,19 @@ class HotMetadata:
         seconds = _TOLD_SECONDS if self._rereading is not None else self._tag_seconds
         await self._tags.set(key, _Copy(record, _now()), seconds)
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Remember what upstream said of a tag."""
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
+        """Remember what upstream said of a tag; return False if something newer is known."""
+        key, is_newest = f"{repository} {tag}", True
         self._writes += 1
-        await self._keep_tag(f"{repository} {tag}", record)
+        forgets = self._forgets
         with self._reported():
-            await self._store.put_tag(repository, tag, record)
+            is_newest = await self._store.put_tag(repository, tag, record)
+        self._writes += 1
+        if is_newest and forgets == self._forgets:
+            await self._keep_tag(key, record)
+        else:
+            await self._tags.drop(key)  # the store knows which one counts
+        return is_newest
 
     def hears(self, *, hears: bool) -> None:
         """Whether what changes elsewhere is heard, and `forget` called for it."""
@@ -116,6 +124,7 @@ class HotMetadata:
             is_purge: the links of the scope, too.
         """
         self._writes += 1
+        self._forgets += 1
         if tag is not None:
             await self._tags.drop(f"{scope}{tag}")
             return

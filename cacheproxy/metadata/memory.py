@@ -20,9 +20,10 @@ class MemoryMetadata:
         """The record of a tag."""
         return self._tags.get((repository, tag))
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
         """Remember what upstream said of a tag."""
         self._tags[repository, tag] = record
+        return True
 
     async def listing(self, key: str) -> Listing | None:
         """A page of tags or referrers."""

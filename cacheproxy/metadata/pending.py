@@ -1,5 +1,6 @@
-"""What could not be written to the shared store yet, in bounded memory; the latest counts."""
+"""Writes that wait for the shared store, in bounded memory."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
@@ -22,10 +23,6 @@ _BATCH = 200
 class SharedStore(Metadata, Protocol):
     """A `Metadata` that others write too, and that can fail in every call."""
 
-    async def offer_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Remember what was true some time ago, if nothing newer is known."""
-        ...
-
 
 class Pending:
     """Tags, links and pages that wait; where there are too many, the oldest go."""
@@ -38,6 +35,8 @@ class Pending:
         self._pages: dict[str, Listing] = {}
         self.purges = 0
         """Counts what was forgotten since it was purged."""
+        self.lock = asyncio.Lock()
+        """Held by a purge, and by whoever copies what was read into our own store."""
 
     def __len__(self) -> int:
         return len(self._tags) + len(self._links) + len(self._pages)
@@ -51,14 +50,21 @@ class Pending:
         return self._pages.get(key)
 
     def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Have a record wait, in place of an older one."""
-        known = self._tags.pop((repository, tag), record)
-        newest = max(record, known, key=lambda each: each.checked_at)
-        self._tags[repository, tag] = newest
+        """Have a record wait, in place of another one."""
+        self._tags.pop((repository, tag), None)
+        self._tags[repository, tag] = record
         _bound(self._tags, self._limit)
 
+    def strike_tag(self, repository: Repository, tag: Tag) -> None:
+        """Drop what waits for a tag: the shared store knows something newer."""
+        self._tags.pop((repository, tag), None)
+
+    def strike_listing(self, key: str) -> None:
+        """Drop what waits for a page, likewise."""
+        self._pages.pop(key, None)
+
     def put_listing(self, key: str, listing: Listing) -> None:
-        """Have a page wait, in place of an older one."""
+        """Have a page wait, in place of another one."""
         self._pages.pop(key, None)
         self._pages[key] = listing
         _bound(self._pages, self._page_limit)
@@ -93,7 +99,7 @@ class Pending:
         """
         while self._tags:
             (repository, tag), record = next(iter(self._tags.items()))
-            await store.offer_tag(repository, tag, record)
+            await store.put_tag(repository, tag, record)
             _done(self._tags, (repository, tag), record)
         while self._links:
             repository, _ = next(iter(self._links))

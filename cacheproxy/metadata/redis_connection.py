@@ -10,6 +10,7 @@ import random
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from redis.asyncio import Redis
@@ -30,6 +31,7 @@ from cacheproxy.domain.events import (
     Unexpected,
 )
 from cacheproxy.domain.redis_url import RedisUrl
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.redis_clients import (
     LIMIT,
     Client,
@@ -44,13 +46,15 @@ from cacheproxy.metadata.redis_cluster import (
     concerns_one_server,
 )
 from cacheproxy.metadata.redis_keys import RedisKeys
-from cacheproxy.ports import Clock, Observer
+from cacheproxy.ports import Observer
 
 T = TypeVar("T")
 
 _POLICY = BreakerPolicy(failures=1, pause=1.0, longest_pause=10.0)
 _LOOK_SECONDS = 10.0  # how often the watcher looks while all is well
 _OLDEST = (6, 2)
+# Of the time that a call has.
+_FOR_EPOCH = 0.3
 # What comes with an error that is not the server's word on one command.
 _BROKEN = (OSError, TimeoutError, RedisClusterException, ClusterDownError)
 
@@ -66,7 +70,7 @@ class RedisConnection:
         self,
         url: RedisUrl,
         observer: Observer,
-        clock: Clock,
+        clock: ClusterClock,
         timeout: float = 1.0,
         login: RedisLogin | None = None,
     ) -> None:
@@ -75,7 +79,7 @@ class RedisConnection:
         Args:
             url: where.
             observer: is told how it goes.
-            clock: compared with the server's.
+            clock: measured by the server's.
             timeout: seconds that a call has in all.
             login: who we are, where the URL does not say so.
         """
@@ -85,12 +89,10 @@ class RedisConnection:
         self.login = login or RedisLogin()
         # Of this process, among all that share the server.
         self.replica = secrets.token_hex(8)
-        # Seconds by which our clock is ahead of the server's, as last measured.
-        self.ahead = 0.0
+        self.clock = clock
         # Called each time that the server is there again, at first too.
         self.on_found: list[Callable[[], None]] = []
         self._observer = observer
-        self._clock = clock
         self._client = make_client(url, self.login, timeout)
         self._slots = asyncio.Semaphore(LIMIT)
         self._breaker = Breaker()
@@ -102,6 +104,11 @@ class RedisConnection:
     def client(self) -> Client:
         """The client, for those who need more than a call."""
         return self._client
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the wall clock is ahead of the server's."""
+        return self.clock.ahead
 
     @property
     def is_resting(self) -> bool:
@@ -134,7 +141,7 @@ class RedisConnection:
                 self._look.set()
                 if not (isinstance(self._client, Cluster) and concerns_one_server(error)):
                     self._fail(permit, problem)
-            elif isinstance(error, ReadOnlyError) and isinstance(self._client, Redis):
+            elif _is_read_only(error) and isinstance(self._client, Redis):
                 # It may be another server by now that has this name.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
             self._observer.observe(SharedStoreCalled("failed" if is_broken else "refused"))
@@ -146,6 +153,14 @@ class RedisConnection:
             raise RedisFailed(f"{self.url} failed: {_sentence(error)}") from error
         self._observer.observe(SharedStoreCalled("answered"))
         return answer
+
+    async def measure(self) -> None:
+        """Measure the cluster's clock.
+
+        Raises:
+            RedisFailed: the server does not tell its time.
+        """
+        await self.call(self._measure)
 
     async def watch(self) -> NoReturn:
         """Find out whether the server is there, and again whenever it was not; for ever."""
@@ -205,14 +220,29 @@ class RedisConnection:
         """
         if isinstance(client, Cluster):
             await client.examine()
-        before = self._clock.now()
-        seconds, micros = await _time_of(client)
-        now = (before + self._clock.now()) / 2
-        self.ahead = now - (seconds + micros / 1e6)
+        await self._measure(client)
         if not self._is_found:
             version = await _version_of(client)
             if version is not None and version < _OLDEST:
                 raise ResponseError(_too_old(version))
+
+    async def _measure(self, client: Client) -> None:
+        before = self.clock.monotonic()
+        seconds, micros = await _time_of(client)
+        self.clock.measure(seconds + micros / 1e6, before, self.clock.monotonic())
+        # Without its number the epoch is the one that we know of.
+        with suppress(RedisError, OSError, TimeoutError):
+            await within(self.timeout * _FOR_EPOCH, lambda: self._join_epoch(client, seconds))
+
+    async def _join_epoch(self, client: Client, seconds: int) -> None:
+        """Agree on the latest epoch; the first one is named by the time of the server."""
+        try:
+            known = _number(await client.get(self.keys.clock))
+        except ResponseError:
+            known = 0
+        self.clock.join_epoch(known or seconds)
+        if self.clock.epoch > known:
+            await client.set(self.keys.clock, self.clock.epoch)
 
     def _fail(self, permit: Permit, problem: str) -> None:
         """Open the breaker, unless an earlier failure has opened it since the permit."""
@@ -235,6 +265,13 @@ class RedisConnection:
             self._observer.observe(SharedStoreFound(str(self.url)))
             for tell in self.on_found:
                 tell()
+
+
+def _number(value: object) -> int:
+    """Return the number of an epoch; 0 for anything else."""
+    if not isinstance(value, bytes) or not re.fullmatch(rb"[0-9]{1,15}", value):
+        return 0
+    return int(value)
 
 
 async def _time_of(client: Client) -> tuple[int, int]:
@@ -266,6 +303,11 @@ def _too_old(version: tuple[int, ...]) -> str:
 def _is_broken(error: Exception) -> bool:
     """Whether the next call would fare no better; else it is about this command alone."""
     return not isinstance(error, ResponseError) or isinstance(error, ClusterDownError)
+
+
+def _is_read_only(error: Exception) -> bool:
+    """Whether the server may not write; Redis 6.2 hides what it says of a script in a text."""
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 def _sentence(error: BaseException) -> str:

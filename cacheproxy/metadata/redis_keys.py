@@ -18,6 +18,7 @@ _DAY = 86400
 TAG_SECONDS = 90 * _DAY
 LINK_SECONDS = 90 * _DAY
 LISTING_SECONDS = 7 * _DAY
+ABSENCE_SECONDS = _DAY
 """A key that is not used for so long goes. Each use begins the time anew."""
 
 PURGE_SECONDS = 90 * _DAY
@@ -50,6 +51,11 @@ class RedisKeys:
     def listing(self, key: str) -> str:
         """Of a page of tags or referrers."""
         return f"{self.namespace}:listing:{key}"
+
+    @property
+    def clock(self) -> str:
+        """Of the number of the epoch that the cluster's clock is in."""
+        return f"{self.namespace}:clock"
 
     @property
     def purges(self) -> str:

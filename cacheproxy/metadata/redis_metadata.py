@@ -4,13 +4,14 @@ Every method but `close` may raise StorageError: what then counts is its caller'
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from redis.exceptions import ClusterDownError, ResponseError
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import SharedStoreUnreadable
-from cacheproxy.domain.freshness import TagRecord
+from cacheproxy.domain.freshness import CLOCK_TOLERANCE, TagRecord
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Repository, Tag
 from cacheproxy.metadata import redis_keys as keys
@@ -25,7 +26,7 @@ from cacheproxy.metadata.redis_records import (
     write_record,
 )
 from cacheproxy.metadata.redis_scripts import ADD_LINKS, PUT_TAG
-from cacheproxy.ports import Clock, Observer
+from cacheproxy.ports import Observer
 
 R = TypeVar("R", TagRecord, Listing)
 
@@ -36,24 +37,40 @@ _BATCH = 200
 class RedisMetadata:
     """`Metadata` by way of a connection, which its owner closes."""
 
-    def __init__(self, connection: RedisConnection, observer: Observer, clock: Clock) -> None:
+    def __init__(self, connection: RedisConnection, observer: Observer) -> None:
         self._connection = connection
         self._keys = connection.keys
+        self._clock = connection.clock
         self._observer = observer
-        self._clock = clock
 
     async def tag(self, repository: Repository, tag: Tag) -> TagRecord | None:
-        """The record of a tag, its time by our clock."""
-        return await self._record(self._keys.tag(repository, tag), TagRecord, keys.TAG_SECONDS)
+        """Return the record of a tag."""
+        name = self._keys.tag(repository, tag)
+        record = await self._record(name, TagRecord, keys.TAG_SECONDS)
+        if record is not None and record.digest is None:
+            await self._connection.call(lambda client: _expire(client, name, keys.ABSENCE_SECONDS))
+        return record
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Remember what upstream said of a tag; other replicas are told if that is new."""
-        await self._put_tag(repository, tag, record, unless_newer="")
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
+        """Remember what upstream said of a tag; return False if something newer is known.
 
-    async def offer_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Remember what upstream said of a tag some time ago, if nothing newer is known."""
-        at = record.checked_at - self._connection.ahead
-        await self._put_tag(repository, tag, record, unless_newer=repr(at))
+        Other replicas are told if it is something else than before.
+        """
+        record = await self._stamped(record)
+        digest = "null" if record.digest is None else f'"{record.digest}"'
+        message = Message(self._connection.replica, f"{repository} ", tag)
+        values: list[str | bytes | int] = [
+            write_record(record),
+            keys.ABSENCE_SECONDS if record.digest is None else keys.TAG_SECONDS,
+            f'"digest":{digest}',
+            self._keys.changes,
+            write_message(message),
+            record.epoch,
+            repr(record.checked_at),
+            repr(CLOCK_TOLERANCE),
+        ]
+        name = self._keys.tag(repository, tag)
+        return bool(await self._connection.call(lambda client: PUT_TAG.run(client, [name], values)))
 
     async def listing(self, key: str) -> Listing | None:
         """A page of tags or referrers."""
@@ -62,7 +79,7 @@ class RedisMetadata:
     async def put_listing(self, key: str, listing: Listing) -> None:
         """Remember a page."""
         name = self._keys.listing(key)
-        value = write_record(listing, self._connection.ahead)
+        value = write_record(await self._stamped(listing))
         await self._connection.call(
             lambda client: client.set(_named(name), value, ex=keys.LISTING_SECONDS)
         )
@@ -92,28 +109,20 @@ class RedisMetadata:
             lambda client: ADD_LINKS.run(client, names, [keys.LINK_SECONDS, *values])
         )
 
-    async def _put_tag(
-        self, repository: Repository, tag: Tag, record: TagRecord, *, unless_newer: str
-    ) -> None:
-        digest = "null" if record.digest is None else f'"{record.digest}"'
-        message = Message(self._connection.replica, f"{repository} ", tag)
-        values: list[str | bytes | int] = [
-            write_record(record, self._connection.ahead),
-            keys.TAG_SECONDS,
-            f'"digest":{digest}',
-            self._keys.changes,
-            write_message(message),
-            unless_newer,
-        ]
-        name = self._keys.tag(repository, tag)
-        await self._connection.call(lambda client: PUT_TAG.run(client, [name], values))
+    async def _stamped(self, record: R) -> R:
+        """Return a record by the cluster's time, which is measured first if it must be."""
+        if self._clock.must_be_measured:
+            await self._connection.measure()
+        return self._clock.settle(self._clock.sign(record))
 
     async def _record(self, key: str, kind: type[R], seconds: int) -> R | None:
+        if self._clock.must_be_measured:
+            await self._connection.measure()
         value = await self._value(key, seconds)
         try:
             if value is None:
                 return None
-            return read_record(value, kind, self._connection.ahead, self._clock.now())
+            return read_record(value, kind, self._clock.epoch)
         except UnreadableError:
             self._unreadable(key, "it is no record")
             return None
@@ -142,6 +151,12 @@ async def _read(client: Client, name: bytes, seconds: int) -> Any:  # noqa: ANN4
         if isinstance(error, ClusterDownError) or "WRONGTYPE" in str(error):
             raise
         return await client.get(name)
+
+
+async def _expire(client: Client, key: str, seconds: int) -> None:
+    """Have a key go after so many seconds, if the server may write."""
+    with suppress(ResponseError):
+        await client.expire(key, seconds)
 
 
 def _named(key: str) -> bytes:

@@ -12,6 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from cacheproxy.domain.redis_url import RedisUrl
 from cacheproxy.inprocess.clock import SystemClock
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.metadata.redis_messages import Message
@@ -46,19 +47,37 @@ class RedisRecords:
         """
         return asyncio.run(self._forget(scope, tag, is_rehearsal=is_rehearsal))
 
+    def _connect(self) -> RedisConnection:
+        clock = ClusterClock(SystemClock())
+        return RedisConnection(self._url, self._observer, clock, self._timeout, self._login)
+
     async def _forget(self, scope: str, tag: str | None, *, is_rehearsal: bool) -> int:
-        of = RedisConnection(self._url, self._observer, SystemClock(), self._timeout, self._login)
+        of = self._connect()
+        message = Message(of.replica, scope, tag, is_purge=True)
         try:
-            count = 0
-            async for keys in _found(of, scope, tag):
-                count += len(keys)
-                if not is_rehearsal:
-                    await _remove(of, keys)
-            if not is_rehearsal:
-                await record_purge(of, Message(of.replica, scope, tag, is_purge=True))
+            if is_rehearsal:
+                return await _count(of, scope, tag)
+            # Before, lest replicas write again what they have; and after, for what they have
+            # read in between. Then none has anything of before, and the rest can be removed.
+            await record_purge(of, message)
+            count = await _remove_all(of, scope, tag)
+            await record_purge(of, message)
+            return count + await _remove_all(of, scope, tag)
         finally:
             await of.close()
-        return count
+
+
+async def _count(of: RedisConnection, scope: str, tag: str | None) -> int:
+    return sum([len(keys) async for keys in _found(of, scope, tag)])
+
+
+async def _remove_all(of: RedisConnection, scope: str, tag: str | None) -> int:
+    """Delete the records of a scope; returns how many there were."""
+    count = 0
+    async for keys in _found(of, scope, tag):
+        count += len(keys)
+        await _remove(of, keys)
+    return count
 
 
 async def _found(of: RedisConnection, scope: str, tag: str | None) -> AsyncIterator[list[bytes]]:

@@ -3,8 +3,8 @@
 Tags and pages are JSON; links, of which there are most, are `size,is_read,media_type`, which a
 script can merge without a number becoming another one on the way.
 
-Clocks of replicas differ. So each record that has a time also has by how much its writer's
-clock was ahead of the server's; a reader who knows the same of its own can tell its age.
+Times are the cluster's. Earlier versions wrote those of their own clock, and beside it by how
+much that was ahead of the server's; so we write 0 there, and subtract what they wrote.
 """
 
 import re
@@ -20,8 +20,6 @@ from cacheproxy.domain.records import Link, Listing
 
 R = TypeVar("R", TagRecord, Listing)
 
-# What cannot be measured well is left as it is.
-_SAME_CLOCK = 1.0
 _LINK = re.compile(r"([0-9]{0,20}),([01]),(.*)", re.DOTALL)
 
 
@@ -54,30 +52,25 @@ def read_link(value: bytes) -> Link:
     return Link(int(match[1]) if match[1] else None, match[3] or None, match[2] == "1")
 
 
-def write_record(record: TagRecord | Listing, ahead: float) -> bytes:
-    """A record with a time, as it is kept.
-
-    Args:
-        record: of a tag, or a page.
-        ahead: seconds by which our clock is ahead of the server's.
+def write_record(record: TagRecord | Listing) -> bytes:
+    """Return a record with a time as it is kept.
 
     Raises:
         StorageError: it cannot be.
     """
     try:
-        return msgspec.json.encode({"record": record, "ahead": round(ahead, 3)}, enc_hook=str)
+        return msgspec.json.encode({"record": record, "ahead": 0.0}, enc_hook=str)
     except UnicodeEncodeError as error:
         raise _unwritable(error) from error
 
 
-def read_record(value: bytes, kind: type[R], ahead: float, now: float) -> R:
-    """A record from what is kept of it, with its time by our clock, and never in the future.
+def read_record(value: bytes, kind: type[R], epoch: int) -> R:
+    """Return a record from what is kept of it.
 
     Args:
         value: what is kept.
         kind: of the record.
-        ahead: seconds by which our clock is ahead of the server's.
-        now: by our clock.
+        epoch: of the cluster's clock, for a record of an earlier version, which names none.
 
     Raises:
         UnreadableError: it is none.
@@ -87,9 +80,7 @@ def read_record(value: bytes, kind: type[R], ahead: float, now: float) -> R:
     except (msgspec.MsgspecError, DigestInvalid, ValueError, RecursionError):
         raise UnreadableError from None
     record: R = kept.record
-    apart = ahead - kept.ahead
-    checked_at = record.checked_at + (apart if abs(apart) > _SAME_CLOCK else 0.0)
-    return replace(record, checked_at=min(checked_at, now))
+    return replace(record, checked_at=record.checked_at - kept.ahead, epoch=record.epoch or epoch)
 
 
 class _KeptTag(msgspec.Struct):

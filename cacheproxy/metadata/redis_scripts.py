@@ -37,20 +37,25 @@ class RedisScript:
 
 PUT_TAG = RedisScript("""
 -- KEYS: of the tag. ARGV: value, time to live, '"digest":…' as in the value, channel, message,
--- and the time, by this server's clock, from which on a record that is there is the newer one;
--- empty: ours is the newest.
+-- epoch and time of the value, and the tolerance of clocks. The order is that of `newest`.
 local known = redis.pcall('GET', KEYS[1])
 if type(known) ~= 'string' then known = '' end
-if ARGV[6] ~= '' then
-  local at = tonumber(string.match(known, '"checked_at":([%d.e+-]+)') or '')
-  local ahead = tonumber(string.match(known, '"ahead":([%d.e+-]+)') or '')
-  if at and ahead and at - ahead >= tonumber(ARGV[6]) then return 0 end
+local at = tonumber(string.match(known, '"checked_at":([%d.e+-]+)') or '')
+if at then
+  at = at - (tonumber(string.match(known, '"ahead":([%d.e+-]+)') or '') or 0)
+  local epoch, ours = tonumber(string.match(known, '"epoch":(%d+)') or ''), tonumber(ARGV[6])
+  if not epoch or epoch == 0 then epoch = ours end
+  local time = redis.call('TIME')
+  local limit = time[1] + time[2] / 1000000 + ARGV[8]
+  local is_later = epoch > ours or epoch == ours and at > tonumber(ARGV[7])
+  if at <= limit and (is_later or tonumber(ARGV[7]) > limit) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 if not string.find(known, ARGV[3], 1, true) then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
 return 1
 """)
-"""Writes what a tag points to, and says so on the channel if that is something else."""
+"""Writes what a tag points to, and says so on the channel if that is something else; returns 0 if
+the record that is there is newer."""
 
 ADD_LINKS = RedisScript("""
 -- KEYS: of links. ARGV: time to live, then a value for each.
@@ -86,7 +91,8 @@ end
 redis.call('ZADD', KEYS[1], string.format('%.6f', at), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', at - ARGV[3]))
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
+-- Without a lifetime: a server that is full may evict what has one.
+redis.call('PERSIST', KEYS[1])
 redis.pcall('PUBLISH', ARGV[2], ARGV[1])
 return 1
 """)

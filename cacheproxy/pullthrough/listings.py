@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from cacheproxy.domain import media_types
@@ -81,7 +82,8 @@ class Listings:
             return ListingAnswer(kept, CacheStatus("hit", ttl=left), "store")
 
         async def keep() -> Listing:
-            listing = await fetch(kept)
+            at = self._clock.now()
+            listing = replace(await fetch(kept), checked_at=at)
             await self._metadata.put_listing(key, listing)
             return listing
 

@@ -24,6 +24,7 @@ from cacheproxy.domain.freshness import (
     TagRecord,
     is_unreachable,
     judge,
+    moment_after,
     survives,
     ttl,
 )
@@ -113,11 +114,12 @@ class Manifests:
             if known is not None:
                 return await self._named(remote, known, HIT, spend), known
             raise ManifestUnknown(f"upstream had no {remote.repository}:{tag} a moment ago")
+        at = moment_after(record, self._clock.now())
         try:
             return await self._asked(remote, tag, record, head=False, spend=spend), known
         except NotFound as error:
             if not survives(record, remote.tags, self._clock.now(), error):
-                await self._forget(remote.repository, tag)
+                await self._metadata.put_tag(remote.repository, tag, TagRecord(None, at))
             raise
 
     async def _named(
@@ -181,6 +183,7 @@ class Manifests:
         self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
     ) -> ManifestAnswer:
         """By upstream's word, or by what is here if that is an error which it may outlive."""
+        at = moment_after(record, self._clock.now())
         try:
             return await self._asked(remote, tag, record, head=head)
         except CacheproxyError as error:
@@ -188,12 +191,8 @@ class Manifests:
             if record is not None and survives(record, remote.tags, now, error):
                 return await self._stale(remote, record, error)
             if isinstance(error, NotFound):
-                await self._forget(remote.repository, tag)
+                await self._metadata.put_tag(remote.repository, tag, TagRecord(None, at))
             raise
-
-    async def _forget(self, repository: Repository, tag: Tag) -> None:
-        """Upstream has no such tag, by its word of now."""
-        await self._metadata.put_tag(repository, tag, TagRecord(None, self._clock.now()))
 
     async def _stale(
         self, remote: Remote, record: TagRecord, error: CacheproxyError
@@ -247,12 +246,13 @@ class Manifests:
         """By upstream's word of now: at best for the price of a HEAD."""
         known = None if record is None else record.digest
         if not head and known is None:
-            return await self._fetched(remote, tag, spend)
+            return await self._fetched(remote, tag, spend, record)
+        at = moment_after(record, self._clock.now())
         now = await self._ask(remote, tag, known)
         left = remote.tags.fresh_for
         status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
         if now.digest is None:
-            return await self._fetched(remote, tag, spend)
+            return await self._fetched(remote, tag, spend, record)
         if head and await self._is_kept_for_others(remote, record, now.digest):
             # Who is told of a new manifest fetches it next.
             raise UpstreamLimited("upstream grants no pull for what is here in an older state")
@@ -262,10 +262,10 @@ class Manifests:
             answer = await self._named(remote, now.digest, status, spend)
             if now.digest != known:
                 # Only now that it is here: until then what was known is worth more.
-                await self._remember(remote.repository, tag, now.digest)
+                await self._remember(remote.repository, tag, TagRecord(now.digest, at))
             return answer
         if now.digest != known:
-            await self._remember(remote.repository, tag, now.digest)
+            await self._remember(remote.repository, tag, TagRecord(now.digest, at))
             status = CacheStatus("miss", ttl=left, forward_status=200)
         return ManifestAnswer(now.digest, now.media_type, now.size, None, status, "none")
 
@@ -308,6 +308,7 @@ class Manifests:
         """
 
         async def ask() -> ManifestHead:
+            asked_at = self._clock.now()
             head = await remote.upstream.head_manifest(remote.repository, reference)
             digest = head.digest or (reference if isinstance(reference, Digest) else None)
             if digest is not None:
@@ -317,19 +318,24 @@ class Manifests:
             if isinstance(reference, Tag) and digest is not None and known is not None:
                 record = await self._metadata.tag(remote.repository, reference)
                 if record is not None and record.digest == digest:
-                    await self._remember(remote.repository, reference, digest)
+                    at = moment_after(record, asked_at)
+                    await self._remember(remote.repository, reference, TagRecord(digest, at))
             return head
 
         head, _ = await self._asking.join((remote.repository, reference), ask)
         return head
 
     async def _fetched(
-        self, remote: Remote, reference: Reference, spend: Spend = "fetch"
+        self,
+        remote: Remote,
+        reference: Reference,
+        spend: Spend = "fetch",
+        known: TagRecord | None = None,
     ) -> ManifestAnswer:
-        """A GET, once for all who want it."""
+        """Fetch a manifest, once for all who want it; `known` is what a tag named before."""
         key = (remote.repository, reference, spend)
         (manifest, source), joined = await self._fetching.join(
-            key, lambda: self._fetch(remote, reference, spend)
+            key, lambda: self._fetch(remote, reference, spend, known)
         )
         status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
         return ManifestAnswer(
@@ -342,8 +348,9 @@ class Manifests:
         )
 
     async def _fetch(
-        self, remote: Remote, reference: Reference, spend: Spend
+        self, remote: Remote, reference: Reference, spend: Spend, known: TagRecord | None
     ) -> tuple[Manifest, Source]:
+        at = moment_after(known, self._clock.now())
         sent = await remote.upstream.get_manifest(remote.repository, reference, spend)
         asked = reference if isinstance(reference, Digest) else None
         if asked is not None and not asked.names(sent.body):
@@ -351,15 +358,14 @@ class Manifests:
         manifest = manifests.parse(sent.body, sent.content_type, asked)
         await self._keep(remote.repository, manifest)
         if not isinstance(reference, Digest):
-            await self._remember(remote.repository, reference, manifest.digest)
+            await self._remember(remote.repository, reference, TagRecord(manifest.digest, at))
         return manifest, "peer" if sent.is_from_peer else "upstream"
 
-    async def _remember(self, repository: Repository, tag: Tag, digest: Digest) -> None:
-        """What a tag names now, by upstream's word."""
-        record = TagRecord(digest, self._clock.now())
-        await self._metadata.put_tag(repository, tag, record)
-        with contextlib.suppress(StorageError):
-            await self._store.name(repository, tag, digest)
+    async def _remember(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        """Remember what a tag names, unless something newer is known."""
+        if await self._metadata.put_tag(repository, tag, record) and record.digest is not None:
+            with contextlib.suppress(StorageError):
+                await self._store.name(repository, tag, record.digest)
 
     async def _keep(self, repository: Repository, manifest: Manifest) -> None:
         """Store it, and remember what it says the repository holds."""

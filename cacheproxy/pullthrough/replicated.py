@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from cacheproxy.cluster_ports import Part, Peers, Replicas
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import UpstreamError
+from cacheproxy.domain.errors import ManifestUnknown, NotFound, UpstreamError
+from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.domain.manifest import SIZE_LIMIT
 from cacheproxy.domain.operation import Query
 from cacheproxy.domain.rate_limit import Spend
@@ -74,14 +75,27 @@ class ReplicatedUpstream:
     async def _by_tag(self, repository: Repository, tag: Tag, spend: Spend) -> ManifestBody:
         """One replica asks what a tag names; the others wait for what it is told."""
         async with self._replicas.claim(f"{repository}:{tag}") as asking:
-            digest = None if asking is None else await self._told(repository, tag)
-            if asking is None or digest is None:
-                return await self._upstream.get_manifest(repository, tag, spend)
-            # It tells all others in a moment that it has it: too late for who has waited.
-            body = await self._from_asker(repository, digest, asking)
-            if body is not None:
-                return ManifestBody(body, None, is_from_peer=True)
-            return await self.get_manifest(repository, digest, spend)
+            record = None if asking is None else await self._told(repository, tag)
+            if asking is None or record is None:
+                try:
+                    return await self._upstream.get_manifest(repository, tag, spend)
+                except NotFound as error:
+                    absent = error  # an answer, so the lease ends as after any other one
+            elif record.digest is None:
+                absent = ManifestUnknown(f"upstream had no {repository}:{tag} a moment ago")
+            else:
+                return await self._from_others(repository, record.digest, asking, spend)
+        raise absent
+
+    async def _from_others(
+        self, repository: Repository, digest: Digest, asking: str, spend: Spend
+    ) -> ManifestBody:
+        """Return a manifest that another replica has just asked for."""
+        # It tells all others in a moment that it has it: too late for who has waited.
+        body = await self._from_asker(repository, digest, asking)
+        if body is not None:
+            return ManifestBody(body, None, is_from_peer=True)
+        return await self.get_manifest(repository, digest, spend)
 
     async def _from_asker(
         self, repository: Repository, digest: Digest, address: str
@@ -94,13 +108,13 @@ class ReplicatedUpstream:
             body = None if found is None else await _whole(found)
         return body if body is not None and digest.names(body) else None
 
-    async def _told(self, repository: Repository, tag: Tag) -> Digest | None:
-        """What a tag names by upstream's word of just now; None if nobody says so in time."""
+    async def _told(self, repository: Repository, tag: Tag) -> TagRecord | None:
+        """Return what upstream has just said of a tag; None if nobody says so in time."""
         since = self._clock.now() - _JUST_NOW
         for _ in range(_TOLD_TRIES):
             record = await self._metadata.tag(repository, tag)
             if record is not None and record.checked_at >= since:
-                return record.digest
+                return record
             await self._clock.sleep(_TOLD_PAUSE)
         return None
 

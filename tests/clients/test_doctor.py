@@ -202,11 +202,11 @@ def test_the_server_speaks_tls(registries: Registries, tmp_path: Path) -> None:
 
 def test_redis_as_it_should_be() -> None:
     """Its answer, its version, and what it does when it is full are told."""
-    with redis_server("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru") as redis:
+    with redis_server("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru") as redis:
         code, found = _doctor(_alone(metadata={"url": redis.url}))
     assert code == 0
     assert [found[name]["state"] for name in ("Redis", "Redis: version")] == ["ok", "ok"]
-    assert found["Redis: memory"]["said"] == "maxmemory-policy is allkeys-lru"
+    assert found["Redis: memory"]["said"] == "maxmemory-policy is volatile-lru"
 
 
 def test_a_cluster() -> None:
@@ -222,7 +222,7 @@ def test_a_redis_that_drops_nothing_is_a_warning() -> None:
     with redis_server("--maxmemory", "100mb", "--maxmemory-policy", "noeviction") as redis:
         code, found = _doctor(_alone(metadata={"url": redis.url}))
     assert (code, found["Redis: memory"]["state"]) == (0, "warning")
-    assert "allkeys-lru" in found["Redis: memory"]["advice"]
+    assert "volatile-lru" in found["Redis: memory"]["advice"]
 
 
 def test_a_redis_that_is_not_there() -> None:

@@ -34,6 +34,7 @@ _LATEST = Tag("latest")
 _DIGEST, _OTHER = Digest.of(b"one"), Digest.of(b"other")
 _SHA512 = Digest.parse("sha512:" + "0123456789abcdef" * 8)
 _RECORD = TagRecord(_DIGEST, 1_700_000_000.25)
+_LATEST_RECORD = TagRecord(_DIGEST, 1_700_000_003.5)
 _PAGE = Listing(bytes(range(256)), "application/json", "n=2&last=a%2Fb", "artifactType", 1.5)
 
 # What each is opened with: a directory, and the URL of a Redis where it has one.
@@ -127,7 +128,8 @@ async def test_a_tag_record_comes_back(metadata: Metadata, record: TagRecord) ->
 
 async def test_a_tag_record_is_replaced(metadata: Metadata) -> None:
     """The last record of a tag is the one that counts, also where it says that there is none."""
-    for record in (_RECORD, TagRecord(_OTHER, 2.0), TagRecord(None, 3.0), _RECORD):
+    later = 1_700_000_001.0
+    for record in (_RECORD, TagRecord(_OTHER, later), TagRecord(None, later + 1), _LATEST_RECORD):
         await metadata.put_tag(_NGINX, _LATEST, record)
         assert await metadata.tag(_NGINX, _LATEST) == record
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from redis import Redis
 
 from cacheproxy.cli import commands
 from cacheproxy.domain.events import (
@@ -91,6 +92,11 @@ async def sees(proxy: HastyProxy, tag: str, image: images.Image, seconds: float 
 def asked_for(entries: Sequence[Recorded], tag: str) -> list[str]:
     """The methods of requests for a tag."""
     return [each.method for each in entries if each.path.endswith(f"/manifests/{tag}")]
+
+
+def records_in(client: Redis) -> set[bytes]:
+    """Return the keys of what is remembered of repositories."""
+    return {key for key in client.scan_iter(count=1000) if b"{" in key or b":listing:" in key}
 
 
 def purged(directory: Path, url: str, *arguments: str) -> Result:

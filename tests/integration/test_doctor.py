@@ -25,6 +25,7 @@ from cacheproxy.doctor.upstreams import Report, check_upstream
 from cacheproxy.domain.redis_url import parse_redis_url
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.ops.observers import Observers
 from cacheproxy.settings import load
 from cacheproxy.settings.model import MetadataSettings
@@ -64,7 +65,8 @@ class Doctor:
         file.write_text(json.dumps({"upstreams": {"docker.io": {"url": url, **settings}}}))
         loaded = load(file, {})
         chosen = samples([image] if image else [], make_routes(loaded))
-        around = Surroundings(Observers(()), SystemClock(), self._tasks)
+        clock = SystemClock()
+        around = Surroundings(Observers(()), clock, self._tasks, ClusterClock(clock))
         return await check_upstream(loaded.upstreams["docker.io"], chosen.get("docker.io"), around)
 
     async def look(self, url: str, **settings: Any) -> dict[str, Finding]:

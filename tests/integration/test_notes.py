@@ -158,3 +158,15 @@ async def test_what_others_put_there_is_nothing(
     await redis.call(lambda client: client.set("tests:upstreams", "x"))
     await one.exchange()
     assert one.quotas.grants("fetch")
+
+
+async def test_notes_that_others_spoilt_are_made_anew(
+    redis: RedisConnection, pair: tuple[Replica, Replica]
+) -> None:
+    """What is learnt is told although the key of notes was of another type."""
+    one, other = pair
+    await redis.call(lambda client: client.set("tests:upstreams", "spoilt"))
+    one.fail(5)
+    await one.exchange()
+    await other.exchange()
+    assert other.health.is_silent

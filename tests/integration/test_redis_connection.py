@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from redis.asyncio import Redis
 
 from cacheproxy.domain.events import SharedStoreCalled, SharedStoreFound
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
@@ -17,6 +18,7 @@ from cacheproxy.metadata.redis_cluster import Cluster
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.redis_messages import Message, listen, write_message
 from cacheproxy.metadata.redis_purge_log import read_purges, record_purge
+from cacheproxy.metadata.redis_scripts import ADD_LINKS
 from tests.integration.fills import until
 from tests.integration.watched import get, soon, watched
 from tests.support.parts.process import free_port
@@ -172,12 +174,13 @@ async def test_a_name_that_does_not_resolve_is_said() -> None:
 
 
 @asynccontextmanager
-async def _server_of_version(version: str) -> AsyncIterator[str]:
+async def _server_of_version(version: str, **answers: bytes) -> AsyncIterator[str]:
     """A server that knows as much of the protocol as a look at it needs."""
     info = f"# Server\r\nredis_version:{version}\r\n".encode()
-    answers = {
+    known = {
         b"TIME": b"*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n",
         b"INFO": b"$%d\r\n%s\r\n" % (len(info), info),
+        **{name.encode(): answer for name, answer in answers.items()},
     }
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -188,7 +191,7 @@ async def _server_of_version(version: str) -> AsyncIterator[str]:
                 for _ in range(count):
                     size = int((await reader.readuntil(b"\r\n"))[1:])
                     words.append((await reader.readexactly(size + 2))[:-2])
-                writer.write(answers.get(words[0], b"+OK\r\n"))
+                writer.write(known.get(words[0], b"+OK\r\n"))
                 await writer.drain()
         writer.close()
 
@@ -256,6 +259,28 @@ async def test_a_server_that_became_a_replica_is_left(redis: RedisServer) -> Non
         assert await it.connection.call(get) is None
         assert await it.connection.call(lambda client: client.client_id()) != before
         assert it.lost() == []
+
+
+async def test_an_old_server_that_became_a_replica_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis 6.2 says within a script's error that it may not write, and is left all the same."""
+    refusal = (
+        b"-ERR Error running script (call to f_0): @user_script:14: @user_script: 14: "
+        b"-READONLY You can't write against a read only replica.\r\n"
+    )
+    async with _server_of_version("6.2.0", EVALSHA=refusal) as url, watched(url) as it:
+        await it.found()
+        client = it.connection.client
+        assert isinstance(client, Redis)
+        left = list[str]()
+
+        async def leave(*, inuse_connections: bool = True) -> None:
+            left.append("busy too" if inuse_connections else "idle")
+
+        monkeypatch.setattr(client.connection_pool, "disconnect", leave)
+        with pytest.raises(RedisFailed, match="READONLY"):
+            await it.connection.call(lambda client: ADD_LINKS.run(client, ["key"], [1, "1,0,"]))
+        assert left == ["idle"]
+        monkeypatch.undo()
 
 
 @pytest.mark.alone

@@ -17,7 +17,7 @@ from cacheproxy.cluster.shared import Keys
 from cacheproxy.cluster.signature import sign
 from cacheproxy.cluster_ports import Part
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import DigestMismatch
+from cacheproxy.domain.errors import DigestMismatch, ManifestUnknown
 from cacheproxy.domain.events import (
     FillEnded,
     PeerReceived,
@@ -151,6 +151,16 @@ async def test_a_cold_tag_is_asked_once_by_all(scene: Scene) -> None:
         assert set(await asyncio.gather(*asked)) == {image.manifest}
     methods = [entry.method for entry in scene.hub.requests() if "manifests" in entry.path]
     assert methods == ["GET"] * 20
+
+
+async def test_a_missing_tag_is_asked_once_by_all(scene: Scene) -> None:
+    """Replicas that are asked at once for a tag that upstream lacks ask for it once."""
+    for number in range(10):
+        asking = [one.manifest(f"missing-{number}") for one in scene.replicas for _ in range(4)]
+        found = await asyncio.gather(*asking, return_exceptions=True)
+        assert {type(each) for each in found} == {ManifestUnknown}
+    methods = [entry.method for entry in scene.hub.requests() if "missing" in entry.path]
+    assert methods == ["GET"] * 10
 
 
 @on_each_engine

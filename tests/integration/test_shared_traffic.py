@@ -30,6 +30,18 @@ async def _sums(redis: RedisConnection, hours: range) -> Traffic:
     return sum((await SharedTraffic(redis, "tests").hours(hours)).values(), start=Traffic())
 
 
+async def test_keys_that_others_spoilt_are_made_anew(redis: RedisConnection) -> None:
+    """Sums are told although an hour, and the sums of all time, were of another type."""
+    shared = SharedTraffic(redis, "tests")
+    keys = ["tests:traffic:5", "tests:traffic:all"]
+    for key in keys:
+        await redis.call(lambda client, key=key: client.set(key, "spoilt"))  # type: ignore[misc]  # bound
+    told = Traffic(1, 1000)
+    assert await shared.tell("me", {(5, *NGINX): told}, {NGINX: told})
+    assert await shared.overall() == {NGINX: told}
+    assert await _sums(redis, range(5, 6)) == told
+
+
 async def test_sums_are_exact_whatever_becomes_of_redis(
     redis: RedisConnection, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from cacheproxy.domain.events import SharedStoreFound, SharedStoreLost
 from cacheproxy.domain.redis_url import parse_redis_url
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.redis_clients import Client, RedisLogin
 from cacheproxy.metadata.redis_connection import RedisConnection, RedisFailed
 from tests.integration.fills import until
@@ -38,7 +39,8 @@ async def watched(
 ) -> AsyncIterator[Watched]:
     """A connection and its watcher."""
     events, tasks = Events(), Tasks()
-    connection = RedisConnection(parse_redis_url(url), events, SystemClock(), seconds, login)
+    clock = ClusterClock(SystemClock())
+    connection = RedisConnection(parse_redis_url(url), events, clock, seconds, login)
     tasks.keep_running(connection.watch, "watch")
     try:
         yield Watched(connection, events, tasks)

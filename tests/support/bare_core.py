@@ -34,10 +34,10 @@ class WatchedMetadata(MemoryMetadata):
         self._seconds = seconds
 
     @override
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
         await asyncio.sleep(self._seconds)
-        await super().put_tag(repository, tag, record)
         self.tags.append(record.digest)
+        return await super().put_tag(repository, tag, record)
 
     @override
     async def add_links(self, repository: Repository, links: Mapping[Digest, Link]) -> None:

@@ -33,9 +33,17 @@ class FakeClock:
         self._now += seconds
         self._monotonic += seconds
 
+    def step(self, seconds: float) -> None:
+        """Set the time of day, forward or back; no time passes by that."""
+        self._now += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass that the monotonic clock does not count, as while a machine sleeps."""
+        self._now += seconds
+
     def set_back(self, seconds: float) -> None:
         """Correct the time of day; no time passes by that."""
-        self._now -= seconds
+        self.step(-seconds)
 
 
 def time_the_loop(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from cacheproxy.domain.redis_url import parse_redis_url
 from cacheproxy.inprocess.clock import SystemClock
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.metadata.redis_metadata import RedisMetadata
@@ -24,9 +25,9 @@ class OwnRedis(RedisMetadata):
     def __init__(
         self, url: str, observer: Observer | None = None, clock: Clock | None = None
     ) -> None:
-        told, clock = observer or Events(), clock or SystemClock()
-        self.connection = RedisConnection(parse_redis_url(url), told, clock, _PATIENCE)
-        super().__init__(self.connection, told, clock)
+        told, timed = observer or Events(), ClusterClock(clock or SystemClock())
+        self.connection = RedisConnection(parse_redis_url(url), told, timed, _PATIENCE)
+        super().__init__(self.connection, told)
 
     @override
     async def close(self) -> None:
@@ -37,7 +38,8 @@ class OwnRedis(RedisMetadata):
 def shared(url: str, path: Path, observer: Observer | None = None) -> SharedMetadata:
     """Metadata in Redis and in a directory."""
     told = observer or Events()
-    return SharedMetadata(OwnRedis(url, told), EmbeddedMetadata(path), told)
+    redis = OwnRedis(url, told)
+    return SharedMetadata(redis, EmbeddedMetadata(path), told, redis.connection.clock)
 
 
 def own_namespace(url: str) -> str:

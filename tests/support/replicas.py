@@ -21,6 +21,7 @@ from cacheproxy.domain.reference import Name, Repository, Tag
 from cacheproxy.edge.peers import Limits, PeerApi
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.metadata.redis_connection import RedisConnection
 from cacheproxy.ops.observers import Observers
@@ -40,7 +41,8 @@ SECRET = b"replicas of the tests"
 
 def connection(port: int, clock: Clock, timeout: float = 1.0) -> RedisConnection:
     """As a replica has it; `watch` is for whoever made it to start."""
-    return RedisConnection(parse_redis_url(f"redis://127.0.0.1:{port}"), Events(), clock, timeout)
+    url = parse_redis_url(f"redis://127.0.0.1:{port}")
+    return RedisConnection(url, Events(), ClusterClock(clock), timeout)
 
 
 class Replica:

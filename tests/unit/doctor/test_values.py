@@ -153,12 +153,17 @@ async def test_a_thread_that_hangs_is_not_waited_for() -> None:
         ({"redis_version": "7.2.1", "maxmemory": 0}, ["ok", "ok"]),
         ({"redis_version": "6.0.16"}, ["failed", "ok"]),
         ({"redis_version": "6.2.0", "maxmemory": 1, "maxmemory_policy": "noeviction"}, _WARNS),
+        ({"redis_version": "7.0.0", "maxmemory": 1, "maxmemory_policy": "allkeys-lru"}, _WARNS),
+        (
+            {"redis_version": "7.0.0", "maxmemory": 1, "maxmemory_policy": "volatile-lru"},
+            ["ok", "ok"],
+        ),
         ({"a:1": {"redis_version": "8.0.0", "maxmemory": 1}}, ["ok", "ok"]),
         ({}, ["ok", "ok"]),
     ],
 )
 def test_what_redis_says_of_itself(told: dict[str, Any], states: list[str]) -> None:
-    """Too old a version fails; `noeviction` with a bound is a warning; of a Cluster one counts."""
+    """Too old a version fails, and an unfit policy is a warning; of a Cluster one counts."""
     found = of_server(told)
     assert [each.state for each in found] == states
     assert [bool(each.advice) for each in found] == [state != "ok" for state in states]

@@ -22,6 +22,8 @@ from cacheproxy.domain.freshness import (
     TagRecord,
     judge,
     lifetime,
+    moment_after,
+    newest,
     survives,
     ttl,
 )
@@ -44,8 +46,9 @@ _OUTAGE = UpstreamUnavailable("down")
         pytest.param(_MISSING, 9.9, Freshness.FRESH, id="not found a moment ago"),
         pytest.param(_MISSING, 10, Freshness.REVALIDATE, id="not found a while ago"),
         pytest.param(_MISSING, 15, Freshness.REVALIDATE, id="never stale while revalidating"),
-        pytest.param(_FOUND, -1, Freshness.REVALIDATE_BEHIND, id="clock set back"),
-        pytest.param(_MISSING, -1, Freshness.REVALIDATE, id="not found, clock set back"),
+        pytest.param(_FOUND, -0.9, Freshness.FRESH, id="another clock"),
+        pytest.param(_FOUND, -1.1, Freshness.REVALIDATE_BEHIND, id="clock set back"),
+        pytest.param(_MISSING, -1.1, Freshness.REVALIDATE, id="not found, clock set back"),
     ],
 )
 def test_a_record_ages(record: TagRecord, age: float, expected: Freshness) -> None:
@@ -55,7 +58,7 @@ def test_a_record_ages(record: TagRecord, age: float, expected: Freshness) -> No
 
 @pytest.mark.parametrize(
     ("age", "left"),
-    [(0, 60), (25, 35), (60, 0), (100, -40), (-0.001, 0), (-1e9, 0)],
+    [(0, 60), (25, 35), (60, 0), (100, -40), (-0.5, 60), (-1.5, 0), (-1e9, 0)],
 )
 def test_the_ttl_counts_down_and_never_exceeds_the_policy(age: float, left: float) -> None:
     """What is left is the lifetime less the age; a clock that was set back leaves nothing."""
@@ -63,7 +66,7 @@ def test_the_ttl_counts_down_and_never_exceeds_the_policy(age: float, left: floa
 
 
 @pytest.mark.parametrize("record", [_FOUND, _MISSING])
-@pytest.mark.parametrize("back", [0.001, 3600, 1e9])
+@pytest.mark.parametrize("back", [1.5, 3600, 1e9])
 def test_a_clock_that_was_set_back_has_upstream_asked(record: TagRecord, back: float) -> None:
     """A record from the future is looked up again, lest it be believed until its time comes."""
     policy = TagPolicy(fresh_for=60, stale_if_error=1000)
@@ -132,3 +135,34 @@ def test_an_outage_is_survived_for_a_time(
 ) -> None:
     """What there was is served for `stale_if_error` after it was fresh; nothing never is."""
     assert survives(record, _POLICY, 5000.0 + age, _OUTAGE) is expected
+
+
+_OF_EPOCH = [
+    TagRecord(Digest.of(b""), checked_at, epoch) for epoch, checked_at in ((2, 50), (1, 90))
+]
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        pytest.param([], None, id="nothing is known"),
+        pytest.param([None, _FOUND], _FOUND, id="only one is known"),
+        pytest.param(_OF_EPOCH, _OF_EPOCH[0], id="a later epoch"),
+        pytest.param([_FOUND, TagRecord(None, 5000.5)], TagRecord(None, 5000.5), id="later"),
+        pytest.param([_FOUND, TagRecord(None, 8600.0, 9)], _FOUND, id="from the future"),
+    ],
+)
+def test_the_newest_record_counts(
+    records: list[TagRecord | None], expected: TagRecord | None
+) -> None:
+    """Epochs are compared before times, and what lies in the future counts last, in any order."""
+    for order in (records, records[::-1]):
+        assert newest(order, 5000.0) == expected
+
+
+def test_an_answer_is_later_than_what_was_known() -> None:
+    """An answer counts before the record that was known when it was asked for, unless that lies."""
+    assert moment_after(None, 4000.0) == 4000.0
+    assert moment_after(_FOUND, 6000.0) == 6000.0
+    assert 5000.0 < moment_after(_FOUND, 4999.5) < 5000.001
+    assert moment_after(_FOUND, 4000.0) == 4000.0

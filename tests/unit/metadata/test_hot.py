@@ -36,7 +36,7 @@ class Told:
 class Full(MemoryMetadata):
     """A store on a full volume: it is read, and not written."""
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
         """Refuse."""
         raise StorageError("no room for a tag")
 
@@ -153,7 +153,7 @@ async def test_a_mistake_is_not_taken_for_a_full_disk() -> None:
     """What is no error of the store is raised, and not told as one."""
 
     class Broken(MemoryMetadata):
-        async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
             raise ZeroDivisionError
 
     told = Told()

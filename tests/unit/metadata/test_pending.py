@@ -22,19 +22,19 @@ class Offered(MemoryMetadata):
         super().__init__()
         self.writes = writes
 
-    async def offer_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
         """Take it, or fail."""
         if not self.writes:
             raise StorageError("no more")
         self.writes -= 1
-        await self.put_tag(repository, tag, record)
+        return await super().put_tag(repository, tag, record)
 
 
 async def test_what_waits_is_written_once() -> None:
     """Tags, links and pages reach the store, the latest of each, and then wait no more."""
     pending, store = Pending(), Offered()
-    pending.put_tag(_APP, _TAG, _NEW)
     pending.put_tag(_APP, _TAG, _OLD)
+    pending.put_tag(_APP, _TAG, _NEW)
     pending.add_links(_APP, {_DIGEST: Link(5, None)})
     pending.add_links(_APP, {_DIGEST: Link(None, "a")})
     pending.put_listing("tags", _PAGE)
@@ -66,10 +66,10 @@ async def test_what_comes_meanwhile_waits_on() -> None:
     pending = Pending()
 
     class Slow(Offered):
-        async def offer_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
             if record == _OLD:
                 pending.put_tag(repository, tag, _NEW)
-            await super().offer_tag(repository, tag, record)
+            return await super().put_tag(repository, tag, record)
 
     store = Slow()
     pending.put_tag(_APP, _TAG, _OLD)

@@ -42,8 +42,8 @@ def test_anything_is_a_record_or_unreadable(value: bytes) -> None:
     """Whatever others put there is read, or refused as unreadable; a message likewise."""
     for read in (
         read_link,
-        lambda each: read_record(each, TagRecord, 0.0, _NOW),
-        lambda each: read_record(each, Listing, 0.0, _NOW),
+        lambda each: read_record(each, TagRecord, 1),
+        lambda each: read_record(each, Listing, 1),
     ):
         with suppress(UnreadableError):
             read(value)
@@ -56,27 +56,35 @@ def test_what_nobody_wrote_is_unreadable(value: bytes) -> None:
     with pytest.raises(UnreadableError):
         read_link(value)
     with pytest.raises(UnreadableError):
-        read_record(value, TagRecord, 0.0, _NOW)
+        read_record(value, TagRecord, 1)
 
 
 @pytest.mark.parametrize(
-    ("writer", "reader", "at", "expected"),
+    ("ahead", "at", "expected"),
     [
-        pytest.param(0.0, 0.0, _NOW - 10.25, _NOW - 10.25, id="one clock"),
-        pytest.param(0.4, 0.0, _NOW - 10.25, _NOW - 10.25, id="hardly apart"),
-        pytest.param(60.0, 0.0, _NOW + 50, _NOW - 10, id="written by a fast clock"),
-        pytest.param(-60.0, 0.0, _NOW - 70, _NOW - 10, id="written by a slow clock"),
-        pytest.param(0.0, 60.0, _NOW - 70, _NOW - 10, id="read by a fast clock"),
-        pytest.param(0.0, 0.0, _NOW + 0.5, _NOW, id="a little in the future"),
-        pytest.param(0.0, 0.0, _LATE, _NOW, id="far in the future"),
+        pytest.param(0.0, _NOW - 10.25, _NOW - 10.25, id="one clock"),
+        pytest.param(0.5, _NOW - 10.0, _NOW - 10.5, id="hardly apart"),
+        pytest.param(60.0, _NOW + 50, _NOW - 10, id="written by a fast clock"),
+        pytest.param(-60.0, _NOW - 70, _NOW - 10, id="written by a slow clock"),
+        pytest.param(0.0, _LATE, _LATE, id="far in the future"),
     ],
 )
-def test_a_time_is_read_by_ones_own_clock(
-    writer: float, reader: float, at: float, expected: float
-) -> None:
-    """What another clock wrote is as old as it is, and never from the future."""
-    value = write_record(TagRecord(_DIGEST, at), writer)
-    assert read_record(value, TagRecord, reader, _NOW) == TagRecord(_DIGEST, expected)
+def test_an_earlier_version_is_read(ahead: float, at: float, expected: float) -> None:
+    """A record of an earlier version has the cluster's time, and its epoch of now."""
+    value = b'{"record":{"digest":"%s","checked_at":%f},"ahead":%f}' % (
+        _DIGEST.encode(),
+        at,
+        ahead,
+    )
+    read = read_record(value, TagRecord, 7)
+    assert (read.digest, read.checked_at, read.epoch) == (_DIGEST, expected, 7)
+
+
+def test_a_record_keeps_its_stamp() -> None:
+    """The time, the epoch and the writer of a record come back the same."""
+    record = TagRecord(_DIGEST, _NOW, 5, "me")
+    read = read_record(write_record(record), TagRecord, 7)
+    assert (read, read.epoch, read.writer) == (record, 5, "me")
 
 
 def test_what_is_no_unicode_is_our_error() -> None:
@@ -84,7 +92,7 @@ def test_what_is_no_unicode_is_our_error() -> None:
     with pytest.raises(StorageError, match="cannot be written down"):
         write_link(Link(1, "\udcff"))
     with pytest.raises(StorageError, match="cannot be written down"):
-        write_record(Listing(b"", "\udcff", None, None, 1.0), 0.0)
+        write_record(Listing(b"", "\udcff", None, None, 1.0))
 
 
 def test_a_message_is_read_as_it_was_written() -> None:

@@ -7,18 +7,21 @@ import pytest
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import StorageError
 from cacheproxy.domain.events import MetadataFailed
-from cacheproxy.domain.freshness import TagRecord
+from cacheproxy.domain.freshness import TagRecord, newest
 from cacheproxy.domain.records import Link, Listing
 from cacheproxy.domain.reference import Name, Repository, Tag
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.shared import SharedMetadata
+from tests.support.clock import FakeClock
 from tests.support.hasty import Events
 
 _APP, _TAG = Repository("docker.io", Name("team/app")), Tag("1")
 _DIGEST, _OTHER = Digest.of(b"one"), Digest.of(b"other")
 _OLD, _NEW = TagRecord(_DIGEST, 100.0), TagRecord(_OTHER, 200.0)
+_LATER = FakeClock().now() + 3600
 _PAGE = Listing(b"{}", "application/json", None, None, 100.0)
 
 
@@ -43,12 +46,12 @@ class Shared(MemoryMetadata):
         self._read()
         return await super().tag(repository, tag)
 
-    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
         self._write()
-        await super().put_tag(repository, tag, record)
-
-    async def offer_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        await self.put_tag(repository, tag, record)
+        known = await super().tag(repository, tag)
+        if newest((record, known), FakeClock().now()) is not record:
+            return False
+        return await super().put_tag(repository, tag, record)
 
     async def listing(self, key: str) -> Listing | None:
         self._read()
@@ -84,7 +87,7 @@ def events() -> Events:
 
 @pytest.fixture
 def both(shared: Shared, local: MemoryMetadata, events: Events) -> SharedMetadata:
-    return SharedMetadata(shared, local, events)
+    return SharedMetadata(shared, local, events, ClusterClock(FakeClock()))
 
 
 async def test_writes_go_to_both(
@@ -174,7 +177,7 @@ async def test_what_is_purged_while_it_is_read_is_not_put_back(events: Events, k
                 made.pending.forget("docker.io/team/app ", None)
 
     shared = Purging()
-    made = SharedMetadata(shared, local, events)
+    made = SharedMetadata(shared, local, events, ClusterClock(FakeClock()))
     await local.put_tag(_APP, _TAG, _OLD)
     await local.add_links(_APP, {_DIGEST: Link(5)})
     found = made.tag(_APP, _TAG) if kind == "tag" else made.link(_APP, _DIGEST)
@@ -235,10 +238,10 @@ async def test_a_full_disk_is_no_reason_to_tell_nobody(shared: Shared, events: E
     """What our own store cannot keep is told, and shared all the same."""
 
     class Full(MemoryMetadata):
-        async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        async def put_tag(self, repository: Repository, tag: Tag, record: TagRecord) -> bool:
             raise StorageError("no room")
 
-    both = SharedMetadata(shared, Full(), events)
+    both = SharedMetadata(shared, Full(), events, ClusterClock(FakeClock()))
     await both.put_tag(_APP, _TAG, _OLD)
     assert events.all == [MetadataFailed("no room")]
     assert await shared.tag(_APP, _TAG) == _OLD
@@ -256,3 +259,86 @@ async def test_what_can_never_be_written_does_not_wait(
     await both.put_listing("tags", _PAGE)
     assert len(both.pending) == 0
     assert events.all == [MetadataFailed("it cannot be written down")]
+
+
+async def test_a_success_strikes_out_what_waits(both: SharedMetadata, shared: Shared) -> None:
+    """A write that failed is not read, nor repeated, after a later one has succeeded."""
+    shared.is_read_only = True
+    await both.put_tag(_APP, _TAG, _OLD)
+    await both.put_listing("tags", _PAGE)
+    shared.is_read_only = False
+    await both.put_tag(_APP, _TAG, _NEW)
+    await both.put_listing("tags", _PAGE)
+    assert len(both.pending) == 0
+    assert await both.tag(_APP, _TAG) == _NEW
+
+
+async def test_what_others_wrote_later_strikes_out_what_waits(
+    both: SharedMetadata, shared: Shared
+) -> None:
+    """A write that failed is dropped when another replica turns out to have written later."""
+    shared.is_read_only = True
+    await both.put_tag(_APP, _TAG, _OLD)
+    shared.is_read_only = False
+    await shared.put_tag(_APP, _TAG, _NEW)
+    assert await both.tag(_APP, _TAG) == _NEW
+    assert len(both.pending) == 0
+
+
+async def test_a_record_from_the_future_counts_last(
+    both: SharedMetadata, shared: Shared, local: MemoryMetadata
+) -> None:
+    """A record of our own that a wrong clock has stamped is replaced by the shared one."""
+    await local.put_tag(_APP, _TAG, TagRecord(_DIGEST, _LATER))
+    await shared.put_tag(_APP, _TAG, _NEW)
+    assert await both.tag(_APP, _TAG) == _NEW
+    assert await local.tag(_APP, _TAG) == _NEW
+    await both.pending.deliver(shared)
+    assert await shared.tag(_APP, _TAG) == _NEW
+
+
+@pytest.mark.parametrize("knows", ["own", "shared", "waits"])
+async def test_a_slow_answer_replaces_nothing_newer(
+    both: SharedMetadata, shared: Shared, local: MemoryMetadata, knows: str
+) -> None:
+    """A 404 that was asked for before what is known changes nothing, wherever that is known."""
+    if knows == "own":
+        await local.put_tag(_APP, _TAG, _NEW)
+    elif knows == "shared":
+        await shared.put_tag(_APP, _TAG, _NEW)
+    else:
+        both.pending.put_tag(_APP, _TAG, _NEW)
+    assert not await both.put_tag(_APP, _TAG, TagRecord(None, 150.0))
+    assert await both.tag(_APP, _TAG) == _NEW
+
+
+async def test_what_was_learnt_before_the_clock_was_measured_counts(
+    shared: Shared, local: MemoryMetadata, events: Events
+) -> None:
+    """A record of an outage at the start is compared by the cluster's time once that is known."""
+    wall = FakeClock()
+    clock = ClusterClock(wall)
+    both = SharedMetadata(shared, local, events, clock)
+    shared.is_down = True
+    await both.put_tag(_APP, _TAG, TagRecord(_OTHER, wall.now()))
+    wall.advance(5)
+    server = wall.now() + 3600
+    clock.measure(server, wall.monotonic(), wall.monotonic())
+    clock.join_epoch(4)
+    shared.is_down = False
+    await shared.put_tag(_APP, _TAG, TagRecord(_DIGEST, server - 100, 4, "another"))
+    found = await both.tag(_APP, _TAG)
+    assert found == TagRecord(_OTHER, server - 5)
+
+
+async def test_an_outage_at_the_start_forbids_nothing_new(
+    shared: Shared, local: MemoryMetadata, events: Events
+) -> None:
+    """A clock that was never measured stamps records that count before those of earlier lives."""
+    wall = FakeClock()
+    both = SharedMetadata(shared, local, events, ClusterClock(wall))
+    shared.is_down = True
+    await local.put_tag(_APP, _TAG, TagRecord(_DIGEST, wall.now() - 10, 4, "before"))
+    new = TagRecord(_OTHER, wall.now())
+    assert await both.put_tag(_APP, _TAG, new)
+    assert await both.tag(_APP, _TAG) == new
