@@ -134,7 +134,7 @@ async def listen_for_replicas(
     def is_signed(field: str, digest: Digest) -> bool:
         return cluster.is_signed(field, digest, around.clock.now())
 
-    api = PeerApi(sharing, is_signed, around.observer, cluster.limits)
+    api = PeerApi(sharing, is_signed, around.observer, cluster.limits, cluster.index.has_not)
     how = Listening(on)
     server = GuardedServer(api.handle, write_timeout=how.write_timeout)
     runner = web.ServerRunner(server, shutdown_timeout=how.shutdown_timeout)

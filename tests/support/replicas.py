@@ -139,6 +139,7 @@ async def replica(
             lambda field, digest: is_signed(SECRET, field, digest, clock.now()),
             observer,
             Limits(peers.get("max_streams", 16), peers.get("max_readers", 16)),
+            index.has_not,
         )
         runner = web.ServerRunner(web.Server(api.handle), shutdown_timeout=0.1)
         await runner.setup()
