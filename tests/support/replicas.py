@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ async def replica(
         host, _, number = address.partition(":")
         await web.TCPSite(runner, host, int(number)).start()
         stack.push_async_callback(runner.cleanup)
-        tasks.keep_running(partial(index.run, store.accounts.known, observer), "cluster")
+        index.start(store.accounts.known, observer)
         made = Replica(core, store, index, events, address)
         made.pauses, made.readers = pausing.pauses, api.readers
         made.stop = stack.pop_all().aclose
