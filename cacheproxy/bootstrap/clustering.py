@@ -135,6 +135,7 @@ async def listen_for_replicas(
 
     api = PeerApi(sharing, is_signed, around.observer, cluster.limits, cluster.index.has_not)
     how = Listening(on)
-    server = GuardedServer(api.handle, write_timeout=how.write_timeout)
+    # A reader that hangs up gives back its place at once, also while no byte comes for it.
+    server = GuardedServer(api.handle, write_timeout=how.write_timeout, handler_cancellation=True)
     runner = web.ServerRunner(server, shutdown_timeout=how.shutdown_timeout)
     await listen(stack, runner, how)

@@ -200,6 +200,32 @@ async def test_who_is_busy_names_its_readers(hub: ScriptedRegistry, tmp_path: Pa
         assert set(await pulling) == {LAYER.body}
 
 
+async def test_a_reader_that_hangs_up_gives_back_its_place(
+    hub: ScriptedRegistry, tmp_path: Path
+) -> None:
+    """A reader that leaves while nothing comes from upstream counts no more at once."""
+    async with staged(hub, tmp_path, 1, max_readers=1) as scene:
+        (first,) = scene.replicas
+        pulling = asyncio.gather(first.blob(LAYER.digest))
+        await until(lambda: scene.has(first) > NEARLY)
+        asking = HttpPeers(
+            SECRET, first.events, SystemClock(), Patience(1.0), lambda _: True, "reader:1"
+        )
+        async with asking.get_blob(first.address, Part(DIGEST)) as stream:
+            got = 0
+            async for chunk in stream.chunks():
+                got += len(chunk)
+                if got > NEARLY:
+                    break
+            await asyncio.sleep(0.1)  # all that there is has left
+            assert scene.readers(first) == ["reader:1"]
+        await until(lambda: not scene.readers(first))
+        assert len(scene.hub.blob_gets(LAYER.digest)) == 1  # upstream is silent as before
+        await asking.close()
+        scene.gate.release()
+        assert [*await pulling] == [LAYER.body]
+
+
 async def test_upstream_is_slow_to_begin(hub: ScriptedRegistry, tmp_path: Path) -> None:
     """While nobody has a byte, those who find no place are told when there are some."""
     async with staged(hub, tmp_path, 4, at=0, max_streams=1) as scene:

@@ -140,7 +140,9 @@ async def replica(
             Limits(peers.get("max_streams", 16), peers.get("max_readers", 16)),
             index.has_not,
         )
-        runner = web.ServerRunner(web.Server(api.handle), shutdown_timeout=0.1)
+        runner = web.ServerRunner(
+            web.Server(api.handle, handler_cancellation=True), shutdown_timeout=0.1
+        )
         await runner.setup()
         host, _, number = address.partition(":")
         await web.TCPSite(runner, host, int(number)).start()
