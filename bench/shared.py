@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -264,7 +263,7 @@ async def _crowd(watch: Watch, url: str) -> dict[str, Seen]:
             for number in range(_CROWD)
         ]
         for one in crowd:
-            tasks.keep_running(partial(one.run, _nothing, Observers([])), "replica")
+            one.start(_nothing, Observers([]))
         await asyncio.sleep(_SETTLE)
         idle = await asyncio.to_thread(watch.idle, _IDLE)
         for one in crowd:

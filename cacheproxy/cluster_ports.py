@@ -65,11 +65,15 @@ class ReplicaBusy(UpstreamLimited):
 
     Attributes:
         readers: addresses of those who read the blob from it.
+        is_waiting: it has no byte that we lack, and waits for upstream itself.
     """
 
-    def __init__(self, message: str, readers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, readers: Sequence[str] = (), *, is_waiting: bool = False
+    ) -> None:
         super().__init__(message)
         self.readers = readers
+        self.is_waiting = is_waiting
 
 
 class Replicas(Protocol):
@@ -91,10 +95,6 @@ class Replicas(Protocol):
         """Whether it is another replica, which may be asked."""
         ...
 
-    async def doubt(self, digest: Digest, address: str) -> None:
-        """Say that a replica does not have what it was said to."""
-        ...
-
     async def release(self, what: str, address: str) -> None:
         """Say that a replica does not fetch what it was said to, or cannot be reached."""
         ...
@@ -110,7 +110,7 @@ class Peers(Protocol):
             ReplicaBusy: others may give them, or it may itself in a moment.
             BlobUnknown: it does not have it.
             Denied: it does not know us.
-            UpstreamLimited: not now; it may in a moment.
-            UpstreamError: it cannot be reached.
+            UpstreamLimited: it has failed to get it itself.
+            UpstreamError: it cannot be reached, or does not answer in time.
         """
         ...

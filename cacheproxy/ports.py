@@ -386,6 +386,9 @@ class Upstream(Protocol):
         """Begin to fetch a blob's bytes from `start` up to `stop`; None means its end."""
         ...
 
+    def distrust(self, digest: Digest) -> None:
+        """Avoid the sources that gave a blob lately: its bytes were not those of the digest."""
+
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
         ...

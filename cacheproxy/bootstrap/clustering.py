@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cacheproxy.bootstrap.listening import Listening, listen
 from cacheproxy.bootstrap.metadata import Surroundings, make_redis
-from cacheproxy.cluster.index import Index
+from cacheproxy.cluster.index import SAMPLED, Index
 from cacheproxy.cluster.notes import Notes
 from cacheproxy.cluster.peers import HttpPeers, Patience
 from cacheproxy.cluster.signature import is_signed
@@ -89,10 +89,9 @@ class Cluster:
         stack.push_async_callback(self.index.end)
         copies = self.settings.copies
         if copies is not None:
-            store.accounts.is_spare = lambda digest: self.index.copies(digest) >= copies
-        tasks.keep_running(
-            partial(self.index.run, store.accounts.known, around.observer), "cluster"
-        )
+            enough = min(copies, SAMPLED)
+            store.accounts.is_spare = lambda digest: self.index.copies(digest) >= enough
+        self.index.start(store.accounts.known, around.observer)
         notes = Notes(self.redis, self.redis.keys.namespace, around.clock)
         tasks.keep_running(partial(notes.run, notables), "notes")
 
@@ -134,8 +133,9 @@ async def listen_for_replicas(
     def is_signed(field: str, digest: Digest) -> bool:
         return cluster.is_signed(field, digest, around.clock.now())
 
-    api = PeerApi(sharing, is_signed, around.observer, cluster.limits)
+    api = PeerApi(sharing, is_signed, around.observer, cluster.limits, cluster.index.has_not)
     how = Listening(on)
-    server = GuardedServer(api.handle, write_timeout=how.write_timeout)
+    # A reader that hangs up gives back its place at once, also while no byte comes for it.
+    server = GuardedServer(api.handle, write_timeout=how.write_timeout, handler_cancellation=True)
     runner = web.ServerRunner(server, shutdown_timeout=how.shutdown_timeout)
     await listen(stack, runner, how)

@@ -94,10 +94,15 @@ class Leases:
 
     async def _claimed(self, what: str) -> str:
         """Who fetches it: this replica, too, where nobody can be asked."""
-        begun = self._clock.monotonic()
-        work = script(_CLAIM, [self._keys.lease(what)], [self._me, str(_LEASE_MS)])
+        begun, key = self._clock.monotonic(), self._keys.lease(what)
+
+        async def claim(redis: Any) -> str:  # noqa: ANN401  # of one server or of a Cluster
+            if await redis.set(key, self._me, nx=True, px=_LEASE_MS):
+                return self._me
+            return text(await script(_CLAIM, [key], [self._me, str(_LEASE_MS)])(redis))
+
         try:
-            holder = text(await self._shared.call(work))
+            holder = await self._shared.call(claim)
         except StorageError:
             return self._me
         if holder == self._me:

@@ -16,7 +16,7 @@ from cacheproxy.cluster_ports import Part, ReplicaBusy
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import BlobUnknown, Denied, UpstreamLimited, UpstreamUnavailable
 from cacheproxy.domain.events import PeerReceived
-from cacheproxy.domain.peer import ASKER, PATH, READERS, SIZE, START
+from cacheproxy.domain.peer import ASKER, PATH, READERS, SIZE, START, WAITING
 from cacheproxy.ports import BlobStream, Clock, Observer
 
 _READ_BUFFER = 512 * 1024
@@ -32,13 +32,13 @@ class Patience:
 
     Attributes:
         connect: until a connection stands; one that is gone costs so much.
-        answer: until it begins to answer; it may be asked again.
+        answer: until it begins to answer; one that has nothing to give says so well before.
         idle: without a byte.
         look: without a byte, until it is asked whether the replica is still there.
     """
 
     connect: float
-    answer: float = 5.0
+    answer: float = 3.0
     idle: float = 30.0
     look: float = 2.0
 
@@ -71,7 +71,7 @@ class HttpPeers:
         self._clock = clock
         self._patience = patience
         self._is_there = is_there
-        # Who let us wait for a connection, and until when nobody waits for that again.
+        # Replicas that did not answer in time, and until when nobody waits for them again.
         self._silent: dict[str, float] = {}
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
@@ -95,8 +95,8 @@ class HttpPeers:
             BlobUnknown: it does not have it.
             Denied: it does not know us.
             ReplicaBusy: it serves as many as it may.
-            UpstreamLimited: it does not begin to.
-            UpstreamUnavailable: it cannot be reached.
+            UpstreamLimited: it has failed to get the blob itself.
+            UpstreamUnavailable: it cannot be reached, or does not answer in time.
         """
         url = URL.build(scheme="http", authority=address, path=PATH + part.digest)
         response = await self._answer(address, url.with_query(_query(part)), part.digest)
@@ -117,11 +117,9 @@ class HttpPeers:
         try:
             async with asyncio.timeout(self._patience.answer):
                 return await self._session.get(url, headers=headers, allow_redirects=False)
-        except aiohttp.ConnectionTimeoutError as error:
-            self._silent[address] = self._clock.monotonic() + _SILENT_SECONDS
-            raise UpstreamUnavailable(f"replica {address} cannot be reached") from error
         except TimeoutError as error:
-            raise UpstreamLimited(f"replica {address} has not begun") from error
+            self._silent[address] = self._clock.monotonic() + _SILENT_SECONDS
+            raise UpstreamUnavailable(f"replica {address} does not answer") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnavailable(f"replica {address}: {type(error).__name__}") from error
 
@@ -145,7 +143,11 @@ def _check(response: aiohttp.ClientResponse, address: str) -> None:
             raise Denied(f"replica {address} does not know us")
         case 503:
             readers = response.headers.get(READERS, "")
-            raise ReplicaBusy(f"replica {address} is busy", [r for r in readers.split(",") if r])
+            raise ReplicaBusy(
+                f"replica {address} is busy",
+                [reader for reader in readers.split(",") if reader],
+                is_waiting=WAITING in response.headers,
+            )
         case status:
             raise UpstreamLimited(f"replica {address} answered {status}", 0.1)
 

@@ -45,6 +45,7 @@ class PeerApi:
         is_signed: Callable[[str, Digest], bool],
         observer: Observer,
         limits: Limits,
+        on_unknown: Callable[[Digest], None],
     ) -> None:
         """Serve nobody yet.
 
@@ -53,10 +54,12 @@ class PeerApi:
             is_signed: whether an Authorization field is a replica's, for this digest.
             observer: is told of bytes.
             limits: how many are served at once.
+            on_unknown: is told of a blob that another replica expects here, and that is not.
         """
         self._sharing = sharing
         self._is_signed = is_signed
         self._observer = observer
+        self._on_unknown = on_unknown
         self._free = limits.streams
         self._limits = limits
         # Who reads what; those that do not say at which address they are asked, without one.
@@ -74,12 +77,15 @@ class PeerApi:
         try:
             offer = self._sharing.look(part)
         except BlobUnknown:
+            self._on_unknown(digest)
             return web.Response(status=404)
+        except ReplicaBusy:
+            return self._elsewhere(digest)
         with closing(offer):
             if await self._has_room(offer):
                 with self._reading(digest, request.headers.get(peer.ASKER, "")):
                     return await self._serve(request, offer)
-            return self._elsewhere(digest)
+            return self._elsewhere(digest, is_waiting=offer.is_waiting)
 
     def readers(self, digest: Digest) -> list[str]:
         """Addresses of those who read a blob now; the first came first."""
@@ -92,17 +98,19 @@ class PeerApi:
         """
         if self._is_full(offer):
             with suppress(CacheproxyError):
-                await offer.beyond()
+                await offer.wait_beyond()
         return not self._is_full(offer)
 
     def _is_full(self, offer: Offer) -> bool:
         readers = len(self._readers.get(offer.part.digest, ()))
         return self._free < 1 or (readers >= self._limits.readers and not offer.is_little)
 
-    def _elsewhere(self, digest: Digest) -> web.Response:
-        """Whom to ask instead."""
-        named = ",".join(self.readers(digest)[:_NAMED])
-        return web.Response(status=503, headers={peer.READERS: named})
+    def _elsewhere(self, digest: Digest, *, is_waiting: bool = False) -> web.Response:
+        """Name the replicas to ask instead."""
+        headers = {peer.READERS: ",".join(self.readers(digest)[:_NAMED])}
+        if is_waiting:
+            headers[peer.WAITING] = "1"
+        return web.Response(status=503, headers=headers)
 
     @contextmanager
     def _reading(self, digest: Digest, address: str) -> Iterator[None]:
@@ -123,7 +131,7 @@ class PeerApi:
         try:
             answer = await offer.answer()
         except ReplicaBusy:
-            return self._elsewhere(offer.part.digest)
+            return self._elsewhere(offer.part.digest, is_waiting=offer.is_waiting)
         except CacheproxyError:
             return web.Response(status=502)
         try:

@@ -122,6 +122,8 @@ class Leader:
             # What an earlier process left may be what was wrong, say after a power cut.
             self._has_restarted = True
         else:
+            for origin in self._origins:
+                origin.upstream.distrust(self._digest)
             self._progress.fail(error)
 
     async def _commit(self, ingest: Ingest) -> None:

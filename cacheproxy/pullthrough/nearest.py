@@ -1,161 +1,214 @@
-"""Which replica to have a blob's bytes from.
+"""Search for the replica to read a blob's bytes from.
 
-One that has it whole is asked first. Of those that have not, one fetches it: it has the lease,
-and the others read from it while it comes in. Who has the lease asks nobody but upstream. Each
-serves a few at once; one that is busy names those who read from it, and they are asked next: so
-a blob that all want at once goes down a tree. Who reads from another replica is read from only
-by those who have less than it does, so that no two of them wait for each other, whatever becomes
-of the tree.
+A replica that has the blob whole is asked first. If there is none, one replica fetches the blob
+from upstream: it holds the lease, and the others read from it while bytes come in. The holder of
+the lease asks nobody but upstream. Each replica serves a few readers at once; a busy one names its
+readers, and those are asked next, so a blob that all replicas want at once spreads along a tree.
+A replica that reads from another one serves only replicas that have less than itself, so no two
+of them ever wait for each other, whatever becomes of the tree.
+
+A replica is blamed for nothing but its own answers, and by nobody but this process. One that gave
+wrong bytes is shunned here for a while. One that does not answer is unreachable. One is busy only
+if it says so, and then it is asked again until a deadline; afterwards the blob is fetched from
+upstream.
 """
 
 import random
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cacheproxy.cluster_ports import Part, Peers, ReplicaBusy, Replicas
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import BlobUnknown, Denied, UpstreamError, UpstreamLimited
+from cacheproxy.domain.errors import BlobUnknown, CacheproxyError, Denied, UpstreamLimited
 from cacheproxy.ports import BlobStream, Clock
 
-# Of those that have it, so many are asked; then it is fetched from upstream.
-_ASKED = 3
-# And so many of those that busy ones have named, at one go.
-_NAMED = 32
-# How often those are asked who are fetching it, or have it and are busy; so many seconds apart,
-# and more each time: in all well below what a client waits for.
-_TURNS = 40
+# At most so many holders are asked in one turn, and so many readers that busy replicas have named.
+_MOST_HOLDERS = 3
+_MOST_READERS = 32
+# Seconds for which busy replicas are asked again, and for which a replica that itself waits for
+# upstream's first bytes is waited for. Both are below the time after which clients give up.
+_BUSY_SECONDS = 9.0
+_WAITING_SECONDS = 60.0
+# The pause between two turns grows by the first, up to the second.
 _PAUSE = 0.02
 _LONGEST_PAUSE = 0.25
-# What a replica gave and is asked for again within so long was of no use: another place is asked.
+# A replica that gave wrong bytes is not asked for that blob again for so many seconds.
 _SHUN_SECONDS = 60.0
 _REMEMBERED = 10_000
 
-# Bytes that come from another replica; or where else they are: for us to fetch, or to be had of
-# another replica soon.
-_Found = BlobStream | Literal["here", "later"]
+_Found = BlobStream | Literal["here", "busy", "waiting"]
+"""Bytes from another replica; or the reason for which there are none.
+
+`here`: this process is to fetch them. `busy`: replicas that have them are busy. `waiting`: the
+holder of the lease waits for upstream itself.
+"""
 
 
 class Nearest:
-    """Finds it, and begins to read."""
+    """The search, and the memory of replicas that gave wrong bytes."""
 
     def __init__(self, replicas: Replicas, peers: Peers, clock: Clock) -> None:
         self._replicas = replicas
         self._peers = peers
         self._clock = clock
-        # Which replica gave what, and when.
-        self._given: OrderedDict[tuple[Digest, str], float] = OrderedDict()
+        # The replicas that gave bytes of a blob since it was last wanted from its start.
+        self._givers: OrderedDict[Digest, set[str]] = OrderedDict()
+        self._shunned_until: OrderedDict[tuple[Digest, str], float] = OrderedDict()
 
     async def stream(self, stack: AsyncExitStack, part: Part) -> BlobStream | None:
-        """The bytes from another replica; None where it is for us to fetch them.
+        """Return the bytes from another replica; None if this process is to fetch them.
 
-        The lease, if it is ours, is held until the stack is left.
+        The lease, if it is acquired, is held until the stack is left.
         """
-        for turn in range(_TURNS):
-            found = await self._nearest(stack, part)
-            if found != "later":
+        end = self._clock.monotonic() + _WAITING_SECONDS
+        search = self._search(stack, part)
+        pause = _PAUSE
+        while self._clock.monotonic() < min(search.deadline, end):
+            found = await search.look()
+            if found == "waiting":
+                search.deadline = self._clock.monotonic() + _BUSY_SECONDS
+            elif found != "busy":
                 return None if found == "here" else found
-            await self._clock.sleep(min(_PAUSE * (turn + 1), _LONGEST_PAUSE))
-        # Whoever was said to fetch it does not give it.
-        filler = await stack.enter_async_context(self._replicas.claim(part.digest))
-        if filler is not None:
-            await self._replicas.release(part.digest, filler)
-            await stack.enter_async_context(self._replicas.claim(part.digest))
+            await self._clock.sleep(pause)
+            pause = min(pause + _PAUSE, _LONGEST_PAUSE)
+        await search.take_lease()
         return None
 
     async def from_one(self, stack: AsyncExitStack, part: Part, address: str) -> BlobStream | None:
-        """The bytes from a replica that should have it; None if it does not give them."""
-        found = await self._from_holders(stack, part, [address])
+        """Return the bytes from the replica that should have them; None if it does not."""
+        found = await self._search(stack, part).ask_holders([address])
         return None if isinstance(found, str) else found
 
-    async def _nearest(self, stack: AsyncExitStack, part: Part) -> _Found:
-        holders = await self._replicas.holders(part.digest)
-        found = await self._from_holders(stack, part, holders[:_ASKED])
+    def distrust(self, digest: Digest) -> None:
+        """Shun the replicas that gave bytes of a blob which have turned out to be wrong."""
+        until = self._clock.monotonic() + _SHUN_SECONDS
+        for address in self._givers.pop(digest, ()):
+            self._shunned_until[digest, address] = until
+        while len(self._shunned_until) > _REMEMBERED:
+            self._shunned_until.popitem(last=False)
+
+    def is_shunned(self, digest: Digest, address: str) -> bool:
+        """Whether a replica gave wrong bytes of a blob lately."""
+        return self._shunned_until.get((digest, address), 0.0) > self._clock.monotonic()
+
+    def note_giver(self, part: Part, address: str) -> None:
+        """Remember that a replica gives bytes, in case that they are wrong."""
+        if part.start == 0:
+            self._givers.pop(part.digest, None)
+        self._givers.setdefault(part.digest, set()).add(address)
+        while len(self._givers) > _REMEMBERED:
+            self._givers.popitem(last=False)
+
+    def _search(self, stack: AsyncExitStack, part: Part) -> "_Search":
+        deadline = self._clock.monotonic() + _BUSY_SECONDS
+        return _Search(self, self._replicas, self._peers, self._clock, stack, part, deadline)
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search for one part of a blob.
+
+    Attributes:
+        deadline: by the monotonic clock; no further replica is asked after it.
+    """
+
+    _nearest: Nearest
+    _replicas: Replicas
+    _peers: Peers
+    _clock: Clock
+    _stack: AsyncExitStack
+    _part: Part
+    deadline: float
+
+    async def look(self) -> _Found:
+        """Ask the holders of the blob, then the holder of the lease, once."""
+        holders = await self._replicas.holders(self._part.digest)
+        found = await self.ask_holders(holders[:_MOST_HOLDERS])
         if found != "here":
             return found
-        filler = await stack.enter_async_context(self._replicas.claim(part.digest))
-        return "here" if filler is None else await self._from_filler(stack, part, filler)
+        claim = self._replicas.claim(self._part.digest)
+        filler = await self._stack.enter_async_context(claim)
+        return "here" if filler is None else await self._ask_filler(filler)
 
-    async def _from_holders(
-        self, stack: AsyncExitStack, part: Part, holders: Sequence[str]
-    ) -> _Found:
+    async def take_lease(self) -> None:
+        """Acquire the lease, also from a replica that has held it for too long."""
+        claim = self._replicas.claim(self._part.digest)
+        filler = await self._stack.enter_async_context(claim)
+        if filler is not None:
+            await self._replicas.release(self._part.digest, filler)
+            await self._stack.enter_async_context(self._replicas.claim(self._part.digest))
+
+    async def ask_holders(self, holders: Sequence[str]) -> _Found:
+        """Ask replicas that have the blob whole."""
         is_busy, named = False, list[str]()
         for address in holders:
-            if self._is_shunned(part, address):
-                await self._replicas.doubt(part.digest, address)
+            if not self._may_ask(address):
                 continue
             try:
-                return await self._begin(stack, replace(part, is_ahead=True), address)
+                return await self._read_from(address)
             except ReplicaBusy as busy:
                 is_busy = True
                 named += busy.readers
-            except UpstreamLimited:
-                is_busy = True  # it has it
-            except BlobUnknown:
-                await self._replicas.doubt(part.digest, address)
-            except (Denied, UpstreamError):
-                continue  # that says nothing of what it has
-        return await self._from_readers(stack, part, named) if is_busy else "here"
+            except CacheproxyError:
+                continue  # it does not have the blob, or cannot give it; another one may
+        return await self._ask_readers(named) if is_busy else "here"
 
-    async def _from_filler(self, stack: AsyncExitStack, part: Part, address: str) -> _Found:
-        if self._is_shunned(part, address):
-            await self._replicas.release(part.digest, address)
-            return "later"
+    async def _ask_filler(self, address: str) -> _Found:
+        """Ask the holder of the lease, which gives what it has and then what comes."""
+        if self._nearest.is_shunned(self._part.digest, address):
+            return "here"
         try:
-            # What it fetches itself is right, or is wrong for all: it is not shunned for it.
-            return await self._open(stack, part, address)
-        except Denied:
-            return "here"  # what it fetches is not for us
+            # Bytes that it fetches itself are right, or wrong for all: they are no giver's fault.
+            return await self._open(self._part, address)
         except ReplicaBusy as busy:
-            return await self._from_readers(stack, part, busy.readers)
+            found = await self._ask_readers(busy.readers)
+            return "waiting" if found == "busy" and busy.is_waiting else found
+        except Denied:
+            return "here"  # what it fetches is not for this replica
         except (UpstreamLimited, BlobUnknown):
-            return "later"
-        except UpstreamError:
-            # It is gone: whoever claims it next goes on.
-            await self._replicas.release(part.digest, address)
-            return "later"
+            return "busy"  # it begins in a moment, or has just ended
+        except CacheproxyError:
+            # It is unreachable, so the next replica that claims the lease goes on.
+            await self._replicas.release(self._part.digest, address)
+            return "busy"
 
-    async def _from_readers(
-        self, stack: AsyncExitStack, part: Part, named: Iterable[str]
-    ) -> _Found:
-        """From one of those who read from a busy one, or of those who read from them."""
+    async def _ask_readers(self, named: Iterable[str]) -> _Found:
+        """Ask the readers of busy replicas, then the readers of those."""
         left, asked = _shuffled(named), set[str]()
-        while left and len(asked) < _NAMED:
+        while left and len(asked) < _MOST_READERS:
             address = left.pop()
             if address in asked or not self._replicas.knows(address):
                 continue
             asked.add(address)
-            if self._is_shunned(part, address):
+            if not self._may_ask(address):
                 continue
             try:
-                return await self._begin(stack, replace(part, is_ahead=True), address)
+                return await self._read_from(address)
             except ReplicaBusy as busy:
                 left += _shuffled(busy.readers)
-            except (BlobUnknown, Denied, UpstreamError):
-                continue  # there are others, and it is asked again
-        return "later"
+            except CacheproxyError:
+                continue  # there are others, and this one may be asked again
+        return "busy"
 
-    def _is_shunned(self, part: Part, address: str) -> bool:
-        """Whether it is asked for from the start again: what it gave was wrong, or cut."""
-        while len(self._given) > _REMEMBERED:
-            self._given.popitem(last=False)
-        given = self._given.get((part.digest, address))
-        is_recent = given is not None and self._clock.monotonic() < given + _SHUN_SECONDS
-        return part.start == 0 and is_recent
+    def _may_ask(self, address: str) -> bool:
+        is_late = self._clock.monotonic() >= self.deadline
+        return not (is_late or self._nearest.is_shunned(self._part.digest, address))
 
-    async def _begin(self, stack: AsyncExitStack, part: Part, address: str) -> BlobStream:
-        stream = await self._open(stack, part, address)
-        self._given[part.digest, address] = self._clock.monotonic()
+    async def _read_from(self, address: str) -> BlobStream:
+        """Begin to read what a replica has beyond the start of the part."""
+        stream = await self._open(replace(self._part, is_ahead=True), address)
+        self._nearest.note_giver(self._part, address)
         return stream
 
-    async def _open(self, stack: AsyncExitStack, part: Part, address: str) -> BlobStream:
-        return await stack.enter_async_context(self._peers.get_blob(address, part))
+    async def _open(self, part: Part, address: str) -> BlobStream:
+        return await self._stack.enter_async_context(self._peers.get_blob(address, part))
 
 
 def _shuffled(addresses: Iterable[str]) -> list[str]:
-    """In random order: so they share the work."""
+    """Return addresses in random order, so that replicas share the work."""
     found = list(addresses)
     random.shuffle(found)
     return found

@@ -170,6 +170,7 @@ class Relay:
             return
         self._hasher.update(self._held)
         if self._hasher.hexdigest() != self._origin.digest.encoded:
+            self._origin.upstream.distrust(self._origin.digest)
             raise DigestMismatch(f"upstream sent bytes that are not {self._origin.digest}")
         if self._held:
             await self._chunks.put(self._held)

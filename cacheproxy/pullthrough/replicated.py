@@ -66,8 +66,8 @@ class ReplicatedUpstream:
         if await self._is_linked(repository, reference):
             async with AsyncExitStack() as stack:
                 stream = await self._nearest.stream(stack, Part(reference))
-                body = None if stream is None else await _whole(stream)
-                if body is not None and reference.names(body):
+                body = None if stream is None else await self._read_manifest(stream, reference)
+                if body is not None:
                     return ManifestBody(body, None, is_from_peer=True)
                 return await self._upstream.get_manifest(repository, reference, spend)
         return await self._upstream.get_manifest(repository, reference, spend)
@@ -105,8 +105,15 @@ class ReplicatedUpstream:
             return None
         async with AsyncExitStack() as stack:
             found = await self._nearest.from_one(stack, Part(digest), address)
-            body = None if found is None else await _whole(found)
-        return body if body is not None and digest.names(body) else None
+            return None if found is None else await self._read_manifest(found, digest)
+
+    async def _read_manifest(self, stream: BlobStream, digest: Digest) -> bytes | None:
+        """Read a manifest from another replica; None if it broke off, or is wrong."""
+        body = await _read_small(stream)
+        if body is not None and not digest.names(body):
+            self.distrust(digest)
+            return None
+        return body
 
     async def _told(self, repository: Repository, tag: Tag) -> TagRecord | None:
         """Return what upstream has just said of a tag; None if nobody says so in time."""
@@ -138,6 +145,10 @@ class ReplicatedUpstream:
                 )
             yield stream
 
+    def distrust(self, digest: Digest) -> None:
+        """Shun the replicas that gave the blob, and nobody else's: they may be right for others."""
+        self._nearest.distrust(digest)
+
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
         return await self._upstream.list_tags(repository, query)
@@ -152,8 +163,8 @@ class ReplicatedUpstream:
         return await self._metadata.link(repository, digest) is not None
 
 
-async def _whole(stream: BlobStream) -> bytes | None:
-    """All of a small blob; None where it is larger than a manifest may be, or broke off."""
+async def _read_small(stream: BlobStream) -> bytes | None:
+    """Read a blob whole; None if it is larger than a manifest may be, or broke off."""
     body = bytearray()
     try:
         async for chunk in stream.chunks():

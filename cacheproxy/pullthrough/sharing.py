@@ -13,7 +13,8 @@ from cacheproxy.pullthrough.answers import BlobAnswer
 from cacheproxy.pullthrough.blobs import Blobs
 from cacheproxy.pullthrough.fill import Fill
 
-# Who asks may ask others, or again: it is told so well before it loses patience.
+# Seconds from a question until its answer begins. One that may ask others instead, or again, must
+# be told so well before it takes this replica for unreachable.
 _MOMENT = 2.0
 _LITTLE = 1024 * 1024
 
@@ -29,24 +30,32 @@ class Sharing:
         """What there is to give; it must be closed.
 
         Raises:
-            BlobUnknown: it is neither here nor on its way here; or no more of it is here than
-                `part` says that there must be.
+            BlobUnknown: it is neither here nor on its way here.
+            ReplicaBusy: it is on its way, and no more of it is here than `part` says that there
+                must be.
         """
+        deadline = asyncio.get_running_loop().time() + _MOMENT
         stored = self._store.open(part.digest)
         if stored is not None:
-            return Offer(part, stored, self._blobs)
+            return Offer(part, stored, self._blobs, deadline)
         fill = self._coming(part.digest)
+        if fill is None:
+            # Another worker may have committed it since the first look.
+            stored = self._store.open(part.digest)
+            if stored is None:
+                raise BlobUnknown("it is not here")
+            return Offer(part, stored, self._blobs, deadline)
         if part.is_ahead and not is_beyond(fill, part.start):
-            raise BlobUnknown("no more of it is here")
-        return Offer(part, fill, self._blobs)
+            raise ReplicaBusy("no more of it is here")
+        return Offer(part, fill, self._blobs, deadline)
 
-    def _coming(self, digest: Digest) -> Fill:
+    def _coming(self, digest: Digest) -> Fill | None:
         fill = self._blobs.fills.get(digest)
         if fill is not None:
             return fill
         partial = self._store.watch(digest)
         if partial is None:
-            raise BlobUnknown("it is not here")
+            return None
         partial.close()  # another worker of this replica is getting it
         fill, _ = self._blobs.fills.join(digest, None)
         return fill
@@ -54,11 +63,16 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A blob that is here, or on its way here, for a replica that wants a part of it."""
+    """A blob that is here, or on its way here, for a replica that wants a part of it.
+
+    Attributes:
+        part: that is wanted.
+    """
 
     part: Part
     _of: StoredBlob | Fill
     _blobs: Blobs
+    _deadline: float
 
     @property
     def is_little(self) -> bool:
@@ -67,29 +81,37 @@ class Offer:
         size = (of.state.size or of.origins.size) if isinstance(of, Fill) else of.size
         return size is not None and size <= _LITTLE
 
-    async def beyond(self) -> None:
-        """Wait, but not for long, until there is more of it than what is before the part.
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing behind the start of the part is here, and only upstream can give it."""
+        of = self._of
+        return isinstance(of, Fill) and of.source != "peer" and not is_beyond(of, self.part.start)
+
+    async def wait_beyond(self) -> None:
+        """Wait until there is more of it than what is before the part, or until the deadline.
 
         Raises:
             CacheproxyError: it was on its way, and is not any more.
         """
         if isinstance(self._of, Fill):
             with self._of.attended(), suppress(TimeoutError):
-                async with asyncio.timeout(_MOMENT):
+                async with asyncio.timeout_at(self._deadline):
                     await self._of.progress.wait_beyond(self.part.start)
 
     async def answer(self) -> BlobAnswer:
         """The blob.
 
         Raises:
-            ReplicaBusy: it comes from another replica, and whoever asks has as much of it.
+            ReplicaBusy: upstream does not begin before the deadline; or the blob comes from
+                another replica, and the one that asks has as much of it.
             CacheproxyError: it was on its way, and is not any more.
         """
         if not isinstance(self._of, Fill):
             return BlobAnswer(self.part.digest, self._of.size, self._of, HIT, "store")
         try:
             with self._of.attended():
-                await wait_ahead(self._of, self.part.start, _MOMENT)
+                async with asyncio.timeout_at(self._deadline):
+                    await wait_ahead(self._of, self.part.start)
         except TimeoutError:
             raise ReplicaBusy("nothing has come yet") from None
         return await self._blobs.follow(self._of)
@@ -105,7 +127,7 @@ def is_beyond(fill: Fill, offset: int) -> bool:
     return fill.state.readable > offset or fill.state.is_verified
 
 
-async def wait_ahead(fill: Fill, offset: int, within: float) -> None:
+async def wait_ahead(fill: Fill, offset: int) -> None:
     """Wait until a download has more than what is before `offset`, or upstream itself gives it.
 
     Another replica that has so much may then read from it: nothing that it waits for can
@@ -113,12 +135,10 @@ async def wait_ahead(fill: Fill, offset: int, within: float) -> None:
 
     Raises:
         CacheproxyError: it could not be had.
-        TimeoutError: that takes longer than `within` seconds, from when it was begun.
     """
     await fill.wait_open()
-    async with asyncio.timeout(within):
-        while _waits_at(fill, offset):
-            await fill.progress.wait_change()
+    while _waits_at(fill, offset):
+        await fill.progress.wait_change()
     fill.progress.raise_if_failed()
 
 

@@ -131,6 +131,9 @@ class RegistryClient:
         ) as response:
             yield ResponseStream(response, self._transport, repository, start)
 
+    def distrust(self, digest: Digest) -> None:
+        """Do nothing: a registry is the only source of its blobs."""
+
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
         ask = self._ask("GET", repository, "tags/list", RepositoryUnknown, query)

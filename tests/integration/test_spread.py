@@ -11,7 +11,6 @@ import pytest
 from cacheproxy.cluster.peers import HttpPeers, Patience
 from cacheproxy.cluster_ports import Part, ReplicaBusy
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import BlobUnknown
 from cacheproxy.domain.events import PeerReceived, PeerServed, UpstreamReceived
 from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.inprocess.tasks import Tasks
@@ -177,7 +176,7 @@ async def test_the_one_above_all_dies(hub: ScriptedRegistry, tmp_path: Path) -> 
 
 
 async def test_who_is_busy_names_its_readers(hub: ScriptedRegistry, tmp_path: Path) -> None:
-    """One that serves as many as it may says whom; and who has no more than the asker says no."""
+    """One that serves as many as it may names them; so does one that has no more than the asker."""
     async with staged(hub, tmp_path, 2, max_readers=1) as scene:
         pulling = asyncio.gather(*(one.blob(LAYER.digest) for one in scene.replicas))
         await scene.spread()
@@ -189,7 +188,7 @@ async def test_who_is_busy_names_its_readers(hub: ScriptedRegistry, tmp_path: Pa
             async with asking.get_blob(first.address, Part(DIGEST)):
                 pass
         assert list(busy.value.readers) == [second.address]
-        with pytest.raises(BlobUnknown):
+        with pytest.raises(ReplicaBusy):
             async with asking.get_blob(second.address, Part(DIGEST, start=HALF, is_ahead=True)):
                 pass
         behind = Part(DIGEST, start=NEARLY, stop=NEARLY + 1, is_ahead=True)
@@ -199,6 +198,32 @@ async def test_who_is_busy_names_its_readers(hub: ScriptedRegistry, tmp_path: Pa
         await asking.close()
         scene.gate.release()
         assert set(await pulling) == {LAYER.body}
+
+
+async def test_a_reader_that_hangs_up_gives_back_its_place(
+    hub: ScriptedRegistry, tmp_path: Path
+) -> None:
+    """A reader that leaves while nothing comes from upstream counts no more at once."""
+    async with staged(hub, tmp_path, 1, max_readers=1) as scene:
+        (first,) = scene.replicas
+        pulling = asyncio.gather(first.blob(LAYER.digest))
+        await until(lambda: scene.has(first) > NEARLY)
+        asking = HttpPeers(
+            SECRET, first.events, SystemClock(), Patience(1.0), lambda _: True, "reader:1"
+        )
+        async with asking.get_blob(first.address, Part(DIGEST)) as stream:
+            got = 0
+            async for chunk in stream.chunks():
+                got += len(chunk)
+                if got > NEARLY:
+                    break
+            await asyncio.sleep(0.1)  # all that there is has left
+            assert scene.readers(first) == ["reader:1"]
+        await until(lambda: not scene.readers(first))
+        assert len(scene.hub.blob_gets(LAYER.digest)) == 1  # upstream is silent as before
+        await asking.close()
+        scene.gate.release()
+        assert [*await pulling] == [LAYER.body]
 
 
 async def test_upstream_is_slow_to_begin(hub: ScriptedRegistry, tmp_path: Path) -> None:

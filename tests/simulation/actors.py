@@ -213,7 +213,7 @@ async def _peer(book: Book, worker: Worker, content: Content) -> None:
     digest = Digest(content.digest)
     offer = worker.core.sharing.look(Part(digest))
     try:
-        await offer.beyond()
+        await offer.wait_beyond()
         answer = await offer.answer()
     except BaseException:
         offer.close()

@@ -64,7 +64,7 @@ class Member:
         try:
             offer = self._sharing.look(part)
             try:
-                await offer.beyond()
+                await offer.wait_beyond()
                 answer = await offer.answer()
                 async for chunk in _chunks(answer.content, part, answer.size):
                     yield answer.size, chunk

@@ -151,6 +151,9 @@ class ScriptedUpstream:
         """Not part of a simulation."""
         raise NotImplementedError
 
+    def distrust(self, digest: Digest) -> None:
+        """Do nothing: there is no other source."""
+
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Not part of a simulation."""
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +140,16 @@ async def replica(
             lambda field, digest: is_signed(SECRET, field, digest, clock.now()),
             observer,
             Limits(peers.get("max_streams", 16), peers.get("max_readers", 16)),
+            index.has_not,
         )
-        runner = web.ServerRunner(web.Server(api.handle), shutdown_timeout=0.1)
+        runner = web.ServerRunner(
+            web.Server(api.handle, handler_cancellation=True), shutdown_timeout=0.1
+        )
         await runner.setup()
         host, _, number = address.partition(":")
         await web.TCPSite(runner, host, int(number)).start()
         stack.push_async_callback(runner.cleanup)
-        tasks.keep_running(partial(index.run, store.accounts.known, observer), "cluster")
+        index.start(store.accounts.known, observer)
         made = Replica(core, store, index, events, address)
         made.pauses, made.readers = pausing.pauses, api.readers
         made.stop = stack.pop_all().aclose
