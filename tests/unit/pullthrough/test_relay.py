@@ -33,6 +33,11 @@ class _Upstream:
         self._body = body
         self.start = 0
         self.starts: list[int] = []
+        self.distrusted: list[Digest] = []
+
+    def distrust(self, digest: Digest) -> None:
+        """Remember what was wrong."""
+        self.distrusted.append(digest)
 
     @asynccontextmanager
     async def get_blob(
@@ -100,6 +105,8 @@ async def test_a_mistake_of_ours_leaves_no_reader_waiting(relay: Any) -> None:
 
 async def test_the_end_of_wrong_bytes_is_held_back(relay: Any) -> None:
     """Nobody gets all of a body that is not the blob's."""
-    made, _ = relay(_Upstream(body=bytes(_SIZE)))
+    upstream = _Upstream(body=bytes(_SIZE))
+    made, _ = relay(upstream)
     with pytest.raises(DigestMismatch):
         await _read(made)
+    assert upstream.distrusted == [_DIGEST]
