@@ -48,13 +48,13 @@ class _Watch:
             world.complain(f"{self._process.name}: unexpected {event.error!r}")
         if isinstance(event, Damaged):
             world.complain(f"{self._process.name}: a stored blob is damaged: {event}")
-        if isinstance(event, FillEnded) and "that are not" in (event.error or ""):
+        if isinstance(event, FillEnded) and event.error and not _was_left(event.error):
             self._look_for_condemned(event.digest)
 
     def _look_for_condemned(self, digest: Digest) -> None:
         """Complain of wrong bytes that stay where the next download takes them up."""
         world, content = self._process.world, self._book.content(digest)
-        if self._book.script.crashes or not self._process.is_alive:
+        if self._book.script.crashes or not self._process.is_alive or not content.size:
             return  # what a killed worker leaves, nobody has condemned
         path = Layout(self._worker.directory).ingest(digest)
         with world.entered(None):
@@ -147,3 +147,8 @@ class Surroundings:
     book: Book
     metadata: MemoryMetadata
     network: Network | None
+
+
+def _was_left(error: str) -> bool:
+    """Whether a download ended because nobody wanted it any more, and was not judged."""
+    return "given up" in error or "nobody waits" in error
