@@ -50,7 +50,7 @@ from cacheproxy.ports import Observer
 
 T = TypeVar("T")
 
-_POLICY = BreakerPolicy(failures=1, pause=1.0, longest_pause=10.0)
+_POLICY = BreakerPolicy(failures=1, pause=1.0, longest_pause=2.0)
 _LOOK_SECONDS = 10.0  # how often the watcher looks while all is well
 _OLDEST = (6, 2)
 # Of the time that a call has.
