@@ -13,7 +13,8 @@ T = TypeVar("T")
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
 # A service that ran for so long was healthy: its next failure is the first of a new row.
-_HEALTHY_SECONDS = 60.0
+_HEALTHY_SECONDS = 5.0
+_CANCEL_AGAIN_SECONDS = 1.0
 
 Service = Callable[[], Coroutine[Any, Any, NoReturn]]
 """Makes a coroutine that runs until it is cancelled, or fails."""
@@ -95,10 +96,14 @@ class Tasks:
             running = list(self._running)
             for task in running:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            # By hand: from Python 3.12 on, what has ended already is gathered at once, and those
-            # who would strike it out have no turn before this loop has its next one.
-            self._running.difference_update(running)
+            # Again for those that go on: a library may swallow a cancellation, as
+            # `asyncio.wait_for` of Python 3.11 does when its work ends in the same moment.
+            ended, _ = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+            for task in ended:
+                if not task.cancelled():
+                    task.exception()  # seen: at the end it is no accident any more
+            # By hand: those who would strike it out may have had no turn yet.
+            self._running.difference_update(ended)
 
 
 async def _failure_of(service: Service) -> BaseException:

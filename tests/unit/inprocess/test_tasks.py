@@ -202,3 +202,27 @@ async def test_an_unobserved_failure_of_a_service_reaches_the_loop() -> None:
     assert [(report["message"], report["exception"]) for report in reports] == [
         ("background task 'scrub' failed", error)
     ]
+
+
+async def test_a_task_that_swallows_its_cancellation_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Closing cancels again what goes on, as libraries do that lose a cancellation."""
+    monkeypatch.setattr("cacheproxy.inprocess.tasks._CANCEL_AGAIN_SECONDS", 0.01)
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if swallowed == 2:
+                    raise
+                swallowed += 1
+
+    tasks = Tasks()
+    tasks.start(stubborn(), "stubborn")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert (swallowed, len(tasks)) == (2, 0)
