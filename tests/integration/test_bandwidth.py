@@ -59,7 +59,7 @@ async def test_blobs_take_their_time_and_manifests_do_not(
     # Its buffers may be ahead of it, by half a megabyte.
     assert (SIZE - 600_000) / _RATE < seconds < 10 * SIZE / _RATE
     assert statistics.median(beside) < 10 * statistics.median(alone) + 0.005
-    assert max(beside) < seconds / 4
+    assert max(beside) < seconds / 2
 
 
 async def test_two_blobs_share_it(hub: ScriptedRegistry, tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ async def test_operators_that_read_nothing_are_cut(clock: FakeClock, bound: sock
 
 async def test_replicas_that_read_nothing_are_cut(clock: FakeClock, bound: socket.socket) -> None:
     """The port of other replicas is guarded too."""
-    cluster = SimpleNamespace(limits=Limits(1, 1), is_signed=lambda *_: False)
+    index = SimpleNamespace(has_not=lambda _: None)
+    cluster = SimpleNamespace(limits=Limits(1, 1), is_signed=lambda *_: False, index=index)
     around = SimpleNamespace(observer=None, clock=clock)
     async with AsyncExitStack() as stack:
         await listen_for_replicas(
