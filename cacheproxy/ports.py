@@ -117,7 +117,7 @@ class Ingest(Protocol):
 
     @property
     def resumed_at(self) -> int:
-        """How many of them an earlier attempt has left."""
+        """Bytes of them that an earlier attempt has left."""
         ...
 
     async def reserve(self, size: int) -> None:

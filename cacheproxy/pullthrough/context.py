@@ -1,4 +1,4 @@
-"""What all downloads of a process have in common."""
+"""The surroundings that all downloads of a process share."""
 
 from dataclasses import dataclass
 

@@ -56,7 +56,7 @@ class Fill:
 
     @property
     def state(self) -> FillState:
-        """How far it is."""
+        """The state of its progress."""
         return self.progress.state
 
     @property

@@ -1,4 +1,4 @@
-"""Where a blob may be fetched from."""
+"""The repositories that a blob may be fetched from."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

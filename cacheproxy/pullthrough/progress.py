@@ -1,4 +1,4 @@
-"""How far a download is: told by the one who fetches, read by all who follow."""
+"""The progress of a download: told by its writer, read by all who follow."""
 
 import asyncio
 from collections.abc import Callable

@@ -34,7 +34,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a blob is written, where it will be, and what it will be there."""
+    """The paths of a blob, before and after its commit, and what it will be to the store."""
 
     digest: Digest
     ingest: Path
