@@ -1,5 +1,6 @@
 """What the tests of replicas on one Redis have in common: two of them, pulls, and a purge."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -81,12 +82,12 @@ def digest_of(proxy: HastyProxy, tag: str) -> str:
     return str(said[-1].digest)
 
 
-async def sees(proxy: HastyProxy, tag: str, image: images.Image, seconds: float = 5.0) -> float:
-    """How long it takes until a replica serves another image under a tag."""
-    begin = time.monotonic()
+async def wait_for_image(proxy: HastyProxy, tag: str, image: images.Image) -> None:
+    """Wait until a replica serves this image under a tag: long before its record is stale."""
+    deadline = time.monotonic() + _PATIENCE
     while await proxy.body(f"/v2/{REPOSITORY}/manifests/{tag}") != image.manifest:
-        assert time.monotonic() - begin < seconds
-    return time.monotonic() - begin
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 def asked_for(entries: Sequence[Recorded], tag: str) -> list[str]:

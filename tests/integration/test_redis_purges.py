@@ -26,7 +26,7 @@ from cacheproxy.metadata.redis_metadata import RedisMetadata
 from cacheproxy.metadata.redis_purge import RedisRecords
 from cacheproxy.metadata.redis_purge_log import read_purges, record_purge
 from cacheproxy.metadata.shared import SharedMetadata
-from tests.integration.on_redis import NEW, OLD, asked_for, pull, purged, replica, sees
+from tests.integration.on_redis import NEW, OLD, asked_for, pull, purged, replica, wait_for_image
 from tests.integration.watched import Watched, watched
 from tests.support.parts.redis import RedisServer, on_each_engine
 from tests.support.scripted_registry import ScriptedRegistry
@@ -52,7 +52,7 @@ async def test_who_was_down_forgets_what_was_purged_meanwhile(
         assert said.exit_code == 0
         hub.add_image("team/app", "1", NEW)
         async with replica(hub, tmp_path / "other", redis.url) as other:
-            assert await sees(other, "1", NEW) < 1.0
+            await wait_for_image(other, "1", NEW)
             await pull(one, "1", NEW)
             with redis.client() as client:
                 assert NEW.digest.encode() in client.get(_TAG_KEY)
@@ -67,7 +67,7 @@ async def test_a_purge_is_carried_out_once(
         await pull(one, "1", OLD)
         await asyncio.to_thread(purged, one.directory, redis.url, "team/app")
         hub.add_image("team/app", "1", NEW)
-        assert await sees(one, "1", NEW) < 1.0
+        await wait_for_image(one, "1", NEW)
         await pull(one, "1", NEW)
     with redis.client() as client:
         (entry,) = client.zrange(_KEY, 0, -1, withscores=True)
