@@ -1,7 +1,8 @@
 """One process's connection to Redis: what all adapters that keep something there share.
 
-Whoever calls waits for `timeout` seconds at most, once: after a failure nobody asks until the
-server has answered the watcher, which tries again by itself, so no request ever waits for that.
+A call has `timeout` seconds, and waits as long at most for its turn among the calls of this
+process, which says nothing of the server. After a failure nobody asks until the server has
+answered the watcher, which tries again by itself, so no request ever waits for that.
 Deadlines and pauses are of the event loop's time, whatever the clock: the server is real.
 """
 
@@ -9,8 +10,8 @@ import asyncio
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
 from redis.asyncio import Redis
@@ -80,7 +81,7 @@ class RedisConnection:
             url: where.
             observer: is told how it goes.
             clock: measured by the server's.
-            timeout: seconds that a call has in all.
+            timeout: seconds that a call has, and that it waits for its turn at most.
             login: who we are, where the URL does not say so.
         """
         self.url = url
@@ -125,9 +126,38 @@ class RedisConnection:
         Raises:
             RedisFailed: it did not work, or is not tried, having failed a moment ago.
         """
+        async with self._turn():
+            return await self._call(work)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Hold one of the places for calls under way.
+
+        Raises:
+            RedisFailed: none was free in time, or the server is not asked for now.
+        """
+        self._refuse_while_open()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise self._skip("too many calls are under way") from error
+        try:
+            self._refuse_while_open()  # by now
+            yield
+        finally:
+            self._slots.release()
+
+    def _refuse_while_open(self) -> None:
         if self._breaker.is_open:
-            self._observer.observe(SharedStoreCalled("skipped"))
-            raise RedisFailed(f"{self.url} is not asked for a moment: {self._breaker.error}")
+            raise self._skip(self._breaker.error)
+
+    def _skip(self, problem: str) -> RedisFailed:
+        """Return the error of a call that is not made."""
+        self._observer.observe(SharedStoreCalled("skipped"))
+        return RedisFailed(f"{self.url} is not asked for a moment: {problem}")
+
+    async def _call(self, work: Callable[[Client], Awaitable[T]]) -> T:
         self._breaker, permit = self._breaker.admit()
         try:
             answer = await self._within(work)
@@ -203,14 +233,13 @@ class RedisConnection:
         return _POLICY.pause if has_failures else _LOOK_SECONDS
 
     async def _within(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        return await within(self.timeout, lambda: self._at_once(work))
+        return await within(self.timeout, lambda: self._work_on(work))
 
-    async def _at_once(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        async with self._slots:
-            if isinstance(self._client, Cluster):
-                # By itself it would send its first commands to any server.
-                await self._client.initialize()
-            return await work(self._client)
+    async def _work_on(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        if isinstance(self._client, Cluster):
+            # By itself it would send its first commands to any server.
+            await self._client.initialize()
+        return await work(self._client)
 
     async def _examine(self, client: Client) -> None:
         """What there is to know of a server, from one that answers.

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import trustme
 from redis.asyncio import Redis
 
 from cacheproxy.domain.events import SharedStoreCalled, SharedStoreFound
-from cacheproxy.metadata.redis_clients import Client, RedisLogin
+from cacheproxy.metadata.redis_clients import LIMIT, Client, RedisLogin
 from cacheproxy.metadata.redis_cluster import Cluster
 from cacheproxy.metadata.redis_connection import RedisFailed
 from cacheproxy.metadata.redis_messages import Message, listen, write_message
@@ -291,6 +291,19 @@ async def test_many_at_once_wait_for_each_other(redis: RedisServer) -> None:
         await asyncio.gather(*(it.connection.call(_set) for _ in range(1000)))
         with redis.client() as client:
             assert client.info("clients")["connected_clients"] <= 35
+        assert it.lost() == []
+
+
+async def test_a_wait_for_our_own_turn_is_no_failure_of_the_server(redis: RedisServer) -> None:
+    """A call that gets no turn in time fails alone: the server is still asked."""
+    async with watched(redis.url) as it:
+        await it.found()
+        async with AsyncExitStack() as stack:
+            for _ in range(LIMIT):
+                await stack.enter_async_context(it.connection._turn())
+            with pytest.raises(RedisFailed, match="too many calls are under way"):
+                await it.connection.call(_set)
+        await it.connection.call(_set)
         assert it.lost() == []
 
 

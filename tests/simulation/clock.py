@@ -16,8 +16,8 @@ class VirtualClock:
         self._process = process
 
     def now(self) -> float:
-        """Seconds since the epoch."""
-        return _EPOCH + self._process.world.time
+        """Return the seconds since the epoch, by the wall clock of the process's host."""
+        return wall_time(self._process)
 
     def monotonic(self) -> float:
         """Seconds since some moment."""
@@ -31,4 +31,10 @@ class VirtualClock:
 def virtual_time() -> float:
     """Return the time of day: the world's within one, else the real one (`time.time`)."""
     process = World.current
-    return _real_time() if process is None else _EPOCH + process.world.time
+    return _real_time() if process is None else wall_time(process)
+
+
+def wall_time(process: Process) -> float:
+    """Return the seconds since the epoch, by the wall clock of a host, which may have stepped."""
+    world = process.world
+    return _EPOCH + world.time + world.clock_offsets.get(process.host, 0.0)

@@ -10,10 +10,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
+from cacheproxy.metadata import embedded
+from cacheproxy.storage import accounts, filesystem
 from tests.simulation.clock import virtual_time
-from tests.simulation.world import Process, World
+from tests.simulation.world import Process, SimulatedPool, World
 
 _BY_PATH = (
     "open", "stat", "lstat", "unlink", "remove", "rename", "replace", "mkdir", "rmdir",
@@ -152,3 +155,11 @@ def install() -> None:
         return database
 
     sqlite3.connect = connect_database  # type: ignore[assignment]
+    for module in (accounts, filesystem, embedded):
+        module.ThreadPoolExecutor = _make_pool  # type: ignore[assignment, attr-defined]
+
+
+def _make_pool(*args: Any, **options: Any) -> Executor:
+    """Make a thread pool: the world's for a simulated process."""
+    make = ThreadPoolExecutor if World.current is None else SimulatedPool
+    return make(*args, **options)

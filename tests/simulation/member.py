@@ -1,90 +1,107 @@
-"""One worker as a member of a cluster: index, leases and peers, wired as in production."""
+"""One worker as a member of a cluster, wired by the code that wires it in production."""
 
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+import shutil
+import tempfile
+from contextlib import AsyncExitStack
+from functools import cache
+from pathlib import Path
 
-from fakeredis import FakeAsyncRedis
+from aiohttp import web
 
-from cacheproxy.bootstrap.clustering import Announcer
-from cacheproxy.cluster.index import Index
-from cacheproxy.cluster_ports import Part, ReplicaBusy
+from cacheproxy.bootstrap.clustering import Cluster, make_cluster
+from cacheproxy.bootstrap.metadata import Surroundings, make_metadata
+from cacheproxy.domain.digest import Digest
+from cacheproxy.edge.peers import PeerApi
 from cacheproxy.inprocess.tasks import Tasks
+from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.ports import Clock, Metadata, Observer, Upstream
-from cacheproxy.pullthrough.replicated import ReplicatedUpstream
 from cacheproxy.pullthrough.sharing import Sharing
+from cacheproxy.settings.loading import load
+from cacheproxy.settings.model import Settings
 from cacheproxy.storage.filesystem import FilesystemStore
-from tests.simulation.network import Network, RedisLink, SimulatedPeers
+from cacheproxy.storage.layout import Layout
+from tests.simulation.network import REDIS, Network, replica_address
+from tests.simulation.world import Process
 
-if TYPE_CHECKING:
-    from tests.simulation.worker import Worker
+_SETTINGS = """
+default_upstream: docker.io
+upstreams: {{docker.io: {{}}}}
+metadata: {{url: "redis://{redis}"}}
+cluster: {{advertise: "{advertise}", secret: "a secret of all replicas", max_readers: {readers}}}
+"""
 
-_READERS = 3
-_STEP = 16_384
+
+@cache
+def settings_of(replica: int, readers: int) -> Settings:
+    """Return the settings of a replica; made before any world begins."""
+    host, port = replica_address(replica)
+    directory = tempfile.mkdtemp()
+    try:
+        path = Path(directory, "cacheproxy.yaml")
+        redis = f"{REDIS[0]}:{REDIS[1]}/0"
+        path.write_text(
+            _SETTINGS.format(redis=redis, advertise=f"{host}:{port}", readers=readers), "utf-8"
+        )
+        return load(path, {})
+    finally:
+        shutil.rmtree(directory)
 
 
 class Member:
     """What a worker knows of the other replicas, and gives them."""
 
-    def __init__(self, worker: "Worker", network: Network, services: Tasks, clock: Clock) -> None:
+    def __init__(
+        self, process: Process, replica: int, network: Network, around: Surroundings
+    ) -> None:
+        self._process = process
+        self._address = replica_address(replica)
         self._network = network
-        self._process = worker.process
-        self._clock = clock
-        self._readers = 0
-        self.address = network.address(worker.replica)
-        client = FakeAsyncRedis(server=network.redis.server)
-        self._link = RedisLink(network, self.address, client)
-        self.index = Index(self._link, "sim", self.address, services, clock)
-        self._peers = SimulatedPeers(network, self.address, worker.process)
+        self._around = around
+        self._stack = AsyncExitStack()
+        self.cluster: Cluster
+        self.metadata: Metadata
 
-    @property
-    def announcer(self) -> Observer:
-        """Tells the others what comes and goes here."""
-        return Announcer(self.index)
+    @classmethod
+    async def start(
+        cls, process: Process, settings: tuple[int, Settings], layout: Layout, around: Surroundings
+    ) -> "Member":
+        """Connect to Redis, and open the replica's own metadata."""
+        network = process.world.network
+        assert network is not None
+        replica, given = settings
+        member = cls(process, replica, network, around)
+        cluster = make_cluster(member._stack, given, around)
+        assert cluster is not None
+        member.cluster = cluster
+        member.metadata = await make_metadata(member._stack, given, layout, around)
+        return member
 
-    def share(self, upstream: Upstream, metadata: Metadata) -> Upstream:
+    def share(self, upstream: Upstream) -> Upstream:
         """Return the upstream as one of several replicas asks it."""
-        return ReplicatedUpstream(upstream, self.index, self._peers, metadata, self._clock)
+        clock = self._around.cluster_clock
+        return self.cluster.shared({"docker.io": upstream}, self.metadata, clock)["docker.io"]
 
     def begin(self, sharing: Sharing, store: FilesystemStore, observer: Observer) -> None:
         """Be there for the others from now on."""
-        self._sharing = sharing
-        self.index.start(store.accounts.known, observer)
-        self._network.listen(self.address, self._process, self._serve)
+        cluster, clock = self.cluster, self._around.clock
+        cluster.begin(self._stack, store, {}, self._around)
 
-    async def end(self) -> None:
-        """Leave the others."""
-        self.index.leave()
-        await self.index.end()
+        def is_signed(field: str, digest: Digest) -> bool:
+            return cluster.is_signed(field, digest, clock.now())
 
-    async def _serve(self, part: Part) -> AsyncGenerator[tuple[int | None, bytes], None]:
-        """Serve a part to another replica, as its port does."""
-        if self._readers >= _READERS:
-            raise ReplicaBusy("as many read as may")
-        self._readers += 1
-        try:
-            offer = self._sharing.look(part)
-            try:
-                await offer.wait_beyond()
-                answer = await offer.answer()
-                async for chunk in _chunks(answer.content, part, answer.size):
-                    yield answer.size, chunk
-            finally:
-                offer.close()
-        finally:
-            self._readers -= 1
+        api = PeerApi(sharing, is_signed, observer, cluster.limits, cluster.index.has_not)
+        server = web.Server(api.handle, handler_cancellation=True)
+        self._network.listen(self._address, self._process, server)
+        self._stack.push_async_callback(server.shutdown, 0.1)
+
+    async def end(self, tasks: Tasks) -> None:
+        """Leave the others, in the order of a shutdown."""
+        self.cluster.index.leave()
+        self._network.unlisten(self._address, self._process)
+        await tasks.close()
+        await self._stack.aclose()
 
 
-async def _chunks(reader: Any, part: Part, size: int | None) -> AsyncGenerator[bytes, None]:
-    offset = part.start
-    stop = part.stop if part.stop is not None else size
-    yield b""  # the head
-    try:
-        while stop is None or offset < stop:
-            length = _STEP if stop is None else min(_STEP, stop - offset)
-            chunk = reader.try_read(offset, length) or await reader.read(offset, length)
-            if not chunk:
-                return
-            yield chunk
-            offset += len(chunk)
-    finally:
-        reader.close()
+def make_surroundings(observer: Observer, clock: Clock, tasks: Tasks) -> Surroundings:
+    """Return what all parts of a process have in common."""
+    return Surroundings(observer, clock, tasks, ClusterClock(clock))

@@ -2,12 +2,16 @@
 
 import hashlib
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from cacheproxy.domain.byte_range import RangeFrom, RequestedRange
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.reference import Name, Repository
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster_script import ClusterScript
 
 REPOSITORIES = (
     Repository("docker.io", Name("library/one")),
@@ -20,8 +24,6 @@ _CHORES = (
     *("settle", "sweep", "take_stock", "flush", "purge", "drop_partial", "drop_partial"),
     *("keep_manifest", "keep", "peer", "peer", "shrink", "lose_ledger"),
 )
-# When the first thing happens in a cluster: by then its replicas know each other.
-_BEGINS = 3.0
 _OTHER_BYTES = bytes(byte ^ 0x55 for byte in range(256))
 _SIZES = (0, 1, 700, 4096, 4097, 9_000, 30_000, 30_000, 90_000, 200_000)
 
@@ -127,23 +129,6 @@ class DiskTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A time in which two hosts do not reach each other, or in which Redis is down.
-
-    Attributes:
-        start: virtual seconds after the start.
-        stop: likewise.
-        hosts: numbers of replicas; -1 is Redis. The same one twice: Redis is down, or flushed.
-        loses_all: Redis has forgotten everything when it is back.
-    """
-
-    start: float
-    stop: float
-    hosts: tuple[int, int]
-    loses_all: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Script:
     """Everything that happens to a cache, but for the schedule."""
 
@@ -161,14 +146,22 @@ class Script:
     crashes: tuple[Crash, ...]
     trouble: tuple[DiskTrouble, ...]
     mishaps: dict[tuple[int, int], tuple[Mishap, ...]] = field(default_factory=dict)
-    replicas: int = 1
-    cuts: tuple[Cut, ...] = ()
+    cluster: "ClusterScript | None" = None
 
     @property
     def download_seconds(self) -> float:
         """Virtual seconds that the largest blob takes, with the pauses of a download."""
         largest = max(content.size for content in self.contents)
         return largest / self.step * (self.latency + 0.005)
+
+    @property
+    def replicas(self) -> int:
+        """How many volumes there are."""
+        return 1 if self.cluster is None else self.cluster.replicas
+
+    def budget_of(self, replica: int) -> int:
+        """Return the bytes that a replica may store."""
+        return self.max_size if self.cluster is None else self.cluster.budgets[replica]
 
     def replica_of(self, worker: int) -> int:
         """Return the number of the replica that a worker belongs to."""
@@ -183,9 +176,7 @@ class Script:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing fails, nobody crashes, and nothing has to be evicted."""
-        return not (
-            self.crashes or self.trouble or self.mishaps or self.cuts or self.max_size < AMPLE
-        )
+        return not (self.crashes or self.trouble or self.mishaps or self.max_size < AMPLE)
 
 
 def write_script(seed: int) -> Script:
@@ -238,44 +229,6 @@ def write_script(seed: int) -> Script:
         trouble=tuple(_trouble(chance, span) for _ in range(chance.choice((0, 0, 0, 1, 1, 2)))),
         mishaps=_mishaps(chance, len(contents)),
     )
-
-
-def write_cluster_script(seed: int) -> Script:
-    """Draw a script of several replicas, each with a directory and one or two workers."""
-    script = write_script(seed)
-    chance = random.Random(f"cluster {seed}")
-    replicas = chance.choice((2, 2, 3, 4, 5))
-    workers = replicas * chance.choice((1, 1, 2))
-    ends = max(client.at for client in script.clients) + 2.0
-    return replace(
-        script,
-        workers=workers,
-        replicas=replicas,
-        clients=tuple(
-            replace(one, at=one.at + _BEGINS, worker=chance.randrange(workers))
-            for one in script.clients
-        ),
-        chores=tuple(
-            replace(one, at=one.at + _BEGINS, worker=chance.randrange(workers))
-            for one in script.chores
-        ),
-        crashes=tuple(
-            replace(one, at=one.at + _BEGINS, worker=chance.randrange(workers))
-            for one in script.crashes
-        ),
-        trouble=tuple(
-            replace(one, start=one.start + _BEGINS, stop=one.stop + _BEGINS)
-            for one in script.trouble
-        ),
-        cuts=tuple(_cut(chance, replicas, ends) for _ in range(chance.choice((0, 0, 0, 1, 2)))),
-    )
-
-
-def _cut(chance: random.Random, replicas: int, ends: float) -> Cut:
-    start = chance.uniform(0.0, _BEGINS + ends)
-    one = chance.randrange(replicas)
-    other = chance.choice((-1, chance.randrange(replicas)))
-    return Cut(start, start + chance.choice((0.2, 3.0, 20.0)), (one, other), chance.random() < 0.3)
 
 
 def _content(chance: random.Random) -> Content:

@@ -16,21 +16,20 @@ from typing import Any
 
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.records import Link
+from cacheproxy.metadata.embedded import _open
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.storage.filesystem import open_ledger
 from cacheproxy.storage.layout import Layout
-from tests.simulation import actors, disk
+from tests.simulation import actors, disk, network
 from tests.simulation.actors import Pull
-from tests.simulation.network import Network
-from tests.simulation.script import (
-    REPOSITORIES,
-    Client,
-    Crash,
-    Cut,
-    Script,
+from tests.simulation.cluster import ClusterEvents
+from tests.simulation.cluster_script import (
+    ClusterScript,
+    Standstill,
+    TagPull,
     write_cluster_script,
-    write_script,
 )
+from tests.simulation.script import AMPLE, REPOSITORIES, Client, Crash, Script, write_script
 from tests.simulation.upstream import Book
 from tests.simulation.worker import Surroundings, Worker
 from tests.simulation.world import Process, SimulatedPool, World
@@ -75,6 +74,8 @@ def simulate(seed: int, *, is_cluster: bool = False) -> Outcome:
         shutil.rmtree(world.root, ignore_errors=True)
     trace = [line.replace(world.root, "ROOT") for line in world.trace]
     outcomes = Counter(pull.outcome.split(":")[0] for pull in run.pulls)
+    if run.cluster is not None:
+        outcomes.update(run.cluster.outcomes)
     return Outcome(seed, world.violations, world.steps, outcomes, trace, script)
 
 
@@ -90,8 +91,10 @@ class _Run:
         self._chores: list[tuple[Worker, Any]] = []
         self._crashed = False
         world.root = _directories(script.replicas)
-        self.network = Network(world, script.latency) if script.replicas > 1 else None
-        self._around = Surroundings(world, script, self.book, self.metadata, self.network)
+        self.cluster: ClusterEvents | None = None
+        if script.cluster is not None:
+            self.cluster = ClusterEvents(world, script, self.book, self._at)
+        self._around = Surroundings(world, script, self.book, self.metadata)
         for repository, blob, says_size in script.linked:
             content = script.contents[blob]
             link = Link(content.size if says_size else None)
@@ -125,8 +128,8 @@ class _Run:
             self._at(chore.at, lambda chore=chore: self._do(chore))  # type: ignore[misc]
         for crash in script.crashes:
             self._at(crash.at, lambda crash=crash: self._crash(crash))  # type: ignore[misc]
-        for cut in script.cuts:
-            self._at(cut.start, lambda cut=cut: self._cut(cut))  # type: ignore[misc]
+        if self.cluster is not None and script.cluster is not None:
+            self._play(self.cluster, script.cluster)
         if not self.world.run_until(self._has_ended, _CLIENT_SECONDS, "what clients wait for"):
             return
         self._judge()
@@ -160,14 +163,14 @@ class _Run:
         worker = self.workers[client.worker]
         state = Pull(client, worker)
         self.pulls.append(state)
-        if worker.process.is_alive:
+        if worker.process.is_alive and worker.is_ready:
             worker.process.start(actors.pull(self.book, worker, state), "client")
         else:
             state.outcome = "refused"
 
     def _do(self, chore: Any) -> None:
         worker = self.workers[chore.worker]
-        if worker.process.is_alive:
+        if worker.process.is_alive and worker.is_ready:
             task = worker.process.start(actors.do(self.book, worker, chore), chore.kind)
             self._chores.append((worker, task))
 
@@ -176,31 +179,28 @@ class _Run:
         if not worker.process.is_alive:
             return
         self._crashed = True
+        if self.cluster is not None:
+            self.cluster.note_crash(crash.down_for)
         if crash.system_calls:
             worker.process.system_calls_left = crash.system_calls
         else:
             worker.process.kill()
         self._at(crash.down_for, lambda: self._restart(crash.worker))
 
-    def _cut(self, cut: Cut) -> None:
-        """Cut two hosts off from each other, or end Redis, until the time is over."""
-        network = self.network
-        if network is None:
-            return
-        one, other = (network.address(host) for host in cut.hosts)
-        if one == other:
-            self.world.note("redis is down")
-            network.redis.is_down = True
-            if cut.loses_all:
-                network.redis.lose_all()
-        else:
-            network.cut(one, other)
+    def _play(self, events: ClusterEvents, script: ClusterScript) -> None:
+        """Have happen what several replicas are about."""
+        for pull in script.tag_pulls:
+            self._at(pull.at, lambda pull=pull: self._pull_tag(events, pull))  # type: ignore[misc]
+        for purge in script.purges:
+            self._at(purge.at, lambda purge=purge: events.purge(purge))  # type: ignore[misc]
+        for one in script.standstills:
+            self._at(one.at, lambda one=one: self._stand_still(events, one))  # type: ignore[misc]
 
-        def mend() -> None:
-            network.redis.is_down = network.redis.is_down and one != other
-            network.mend(one, other)
+    def _pull_tag(self, events: ClusterEvents, pull: TagPull) -> None:
+        events.pull_tag(pull, self.workers[pull.worker])
 
-        self._at(cut.stop - cut.start, mend)
+    def _stand_still(self, events: ClusterEvents, standstill: Standstill) -> None:
+        events.stand_still(standstill, self.workers[standstill.worker].process)
 
     def _restart(self, number: int) -> None:
         worker = self.workers[number]
@@ -217,6 +217,8 @@ class _Run:
             if not pull.outcome and not pull.worker.process.is_alive:
                 pull.outcome = "crashed"
         if self._pending_starts or not all(pull.outcome for pull in self.pulls):
+            return False
+        if self.cluster is not None and not self.cluster.has_ended():
             return False
         return all(task.done() or not w.process.is_alive for w, task in self._chores)
 
@@ -246,12 +248,10 @@ class _Run:
     # -- what must hold ---------------------------------------------------------------------------
 
     def _check_budget(self) -> None:
-        if self.script.max_size >= 2**40:
-            return
         for replica in range(self.script.replicas):
-            used = _used(self.world.directory(replica))
-            if used > self.script.max_size:
-                self.world.complain(f"{used} bytes are on disk, {self.script.max_size} allowed")
+            allowed = self.script.budget_of(replica)
+            if allowed < AMPLE and (used := _used(self.world.directory(replica))) > allowed:
+                self.world.complain(f"{used} bytes are on disk, {allowed} allowed")
 
     def _judge(self) -> None:
         """Judge clients that failed: only what fails upstream of them excuses that."""
@@ -261,8 +261,11 @@ class _Run:
             client = pull.client
             if not self.book.excuses(client.repository, client.blob):
                 self.world.complain(f"a client fails for no reason: {pull.outcome} ({client})")
-        if self.script.is_quiet and self.script.abandon_after is None:
+        is_quiet = self.script.is_quiet and self.script.cluster is None
+        if is_quiet and self.script.abandon_after is None:
             self._judge_amplification()
+        if self.cluster is not None:
+            self.cluster.judge()
 
     def _judge_amplification(self) -> None:
         removes = {"purge", "shrink", "sweep", "drop_partial", "lose_ledger"}
@@ -276,9 +279,8 @@ class _Run:
     def _become_quiet(self) -> bool:
         """Let faults end, dead workers start again, and downloads come to their end."""
         self.book.is_well = True
-        if self.network is not None:
-            self.network.mend_all()
-            self.network.redis.is_down = False
+        if self.cluster is not None:
+            self.cluster.mend_all()
         for number in range(len(self.workers)):
             self._restart(number)
 
@@ -392,10 +394,12 @@ def _directories(count: int) -> str:
     where = memory if memory.is_dir() else None
     if not _TEMPLATE:
         disk.install()
+        network.install()
         template = tempfile.mkdtemp(prefix="simulation-", dir=where)
         layout = Layout(Path(template))
         layout.prepare()
         open_ledger(layout).close()
+        _open(layout.metadata).close()
         _TEMPLATE.append(template)
     root = tempfile.mkdtemp(prefix="simulation-", dir=where)
     for number in range(count):

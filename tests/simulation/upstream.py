@@ -4,10 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import BlobUnknown, Denied, UpstreamTimeout, UpstreamUnavailable
+from cacheproxy.domain.errors import (
+    BlobUnknown,
+    Denied,
+    ManifestUnknown,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from cacheproxy.domain.media_types import OCI_MANIFEST
 from cacheproxy.domain.operation import Query
 from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Listing
@@ -15,6 +22,10 @@ from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.ports import BlobStream, ManifestBody, ManifestHead
 from tests.simulation.script import REPOSITORIES, Content, Mishap, Script
 from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Disturbances
+    from tests.simulation.cluster_script import Version
 
 _ERRORS = {
     Mishap.REFUSES: Denied("upstream answered 403"),
@@ -37,6 +48,7 @@ class Book:
         self._asked: Counter[tuple[int, int]] = Counter()
         self._breaks: Counter[int] = Counter()
         self._excused: set[tuple[int, int]] = set()
+        self.disturbances: Disturbances | None = None
 
     def content(self, digest: Digest) -> Content:
         """The blob of a digest."""
@@ -67,6 +79,26 @@ class Book:
                 self._breaks[blob] += 1
             case _:
                 self._excused |= {(blob, 0), (blob, 1)}
+
+    def version(self, reference: Reference) -> "Version":
+        """Return the manifest that a tag names now, or that a digest always names.
+
+        Raises:
+            ManifestUnknown: there is none.
+            UpstreamUnavailable: upstream fails at the moment.
+        """
+        now, cluster = self.world.time - 1000.0, self.script.cluster
+        assert cluster is not None
+        if not self.is_well and any(o.at <= now < o.at + o.seconds for o in cluster.outages):
+            raise UpstreamUnavailable("upstream answered 503")
+        for history in cluster.tags:
+            number = history.number_at(now)
+            if history.name == reference and number >= 0:
+                return history.versions[number]
+            for version in history.versions:
+                if version.digest == reference:
+                    return version
+        raise ManifestUnknown("upstream answered 404")
 
     def excuses(self, repository: int, blob: int) -> bool:
         """Whether upstream has failed so that a client may have had to fail."""
@@ -118,8 +150,9 @@ class ScriptedUpstream:
     is_silent = False
     may_refresh = True
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, replica: int) -> None:
         self._book = book
+        self._replica = replica
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
         """Confirm a blob; repositories are refused as when its bytes are asked for."""
@@ -142,14 +175,23 @@ class ScriptedUpstream:
         yield _Stream(self._book, self._book.content(digest), mishap, start, stop)
 
     async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
-        """Not part of a simulation."""
-        raise NotImplementedError
+        """Say what a tag names."""
+        version = await self._version(reference)
+        return ManifestHead(version.digest, len(version.body), OCI_MANIFEST)
 
     async def get_manifest(
         self, repository: Repository, reference: Reference, spend: Spend = "fetch"
     ) -> ManifestBody:
-        """Not part of a simulation."""
-        raise NotImplementedError
+        """Send a manifest."""
+        version = await self._version(reference)
+        return ManifestBody(version.body, OCI_MANIFEST)
+
+    async def _version(self, reference: Reference) -> "Version":
+        latency = self._book.script.latency
+        await asyncio.sleep(latency)
+        version = self._book.version(reference)
+        await asyncio.sleep(latency)
+        return version
 
     def distrust(self, digest: Digest) -> None:
         """Do nothing: there is no other source."""

@@ -1,20 +1,17 @@
 """One worker: the core and its store, wired as in production, in a simulated process."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cacheproxy.bootstrap.upkeep import Upkeep
 from cacheproxy.domain.budget import Budget
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Event, FillEnded, Unexpected
-from cacheproxy.domain.freshness import TagRules
+from cacheproxy.domain.freshness import TagPolicy, TagRules
 from cacheproxy.domain.retry import RetryPolicy
 from cacheproxy.domain.store_events import Damaged
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
-from cacheproxy.ports import Observer, Upstream
+from cacheproxy.ports import Clock, Metadata, Observer, Upstream
 from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.pull_through import PullThrough
 from cacheproxy.pullthrough.remote import Registry
@@ -22,11 +19,12 @@ from cacheproxy.storage.filesystem import FilesystemStore
 from cacheproxy.storage.layout import Layout
 from cacheproxy.storage.leftovers import is_locked
 from tests.simulation.clock import VirtualClock
-from tests.simulation.member import Member
-from tests.simulation.network import Network
+from tests.simulation.cluster_script import ClusterScript
+from tests.simulation.member import Member, make_surroundings, settings_of
+from tests.simulation.network import host_of
 from tests.simulation.script import Script
 from tests.simulation.upstream import Book, ScriptedUpstream
-from tests.simulation.world import SimulatedPool, World
+from tests.simulation.world import World
 
 
 class _Watch:
@@ -62,63 +60,67 @@ class _Watch:
                 world.complain(f"{self._process.name}: condemned bytes of {digest[7:15]} stay")
 
 
-@contextmanager
-def simulated_pools() -> Iterator[None]:
-    """Have the store's thread pools be the world's."""
-    modules = [
-        module
-        for name, module in sys.modules.items()
-        if name.startswith("cacheproxy.storage") and hasattr(module, "ThreadPoolExecutor")
-    ]
-    kept = [module.ThreadPoolExecutor for module in modules]
-    for module in modules:
-        module.ThreadPoolExecutor = SimulatedPool  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module, real in zip(modules, kept, strict=True):
-            module.ThreadPoolExecutor = real  # type: ignore[attr-defined]
-
-
 class Worker:
-    """A worker that serves. Metadata is shared by all, as one embedded store is."""
+    """A worker that serves. Alone, its metadata is shared by all, as one embedded store is.
+
+    Attributes:
+        is_ready: it serves; until then clients are refused.
+    """
+
+    core: PullThrough
 
     def __init__(self, number: int, surroundings: "Surroundings") -> None:
         around, world, script = surroundings, surroundings.world, surroundings.script
         self.number = number
         self.replica = script.replica_of(number)
-        self.name = f"w{number}" if script.replicas == 1 else f"r{self.replica}w{number}"
-        self.process = world.spawn(self.name)
+        self.name = f"w{number}" if script.cluster is None else f"r{self.replica}w{number}"
+        self.process = world.spawn(self.name, host_of(self.replica))
         self.directory = world.directory(self.replica)
         self.script = script
-        with world.entered(self.process), simulated_pools():
-            clock = VirtualClock(self.process)
-            observer = _Watch(self, around.book)
-            self._tasks, self._services = Tasks(), Tasks()
-            self.member = None
-            if around.network is not None:
-                self.member = Member(self, around.network, self._services, clock)
-                observer.others.append(self.member.announcer)
-            self.store = FilesystemStore.at(
-                Layout(self.directory), Budget(script.max_size), clock, observer
-            )
-            context = FillContext(
-                self.store,
-                observer,
-                clock,
-                abandon_after=script.abandon_after,
-                relay_ahead=script.relay_ahead,
-            )
-            upstream: Upstream = ScriptedUpstream(around.book)
-            if self.member is not None:
-                upstream = self.member.share(upstream, around.metadata)
-            registry = Registry(upstream, TagRules(), RetryPolicy())
-            self.core = PullThrough({"docker.io": registry}, context, around.metadata, self._tasks)
-            if self.member is not None:
-                self.member.begin(self.core.sharing, self.store, observer)
-        upkeep = Upkeep(self.store, clock, observer, keep_partial=3600.0)
+        self.began_at = world.time
+        self.is_ready = False
+        self._around = around
+        self._member: Member | None = None
+        with world.entered(self.process):
+            self._clock: Clock = VirtualClock(self.process)
+            self._observer = _Watch(self, around.book)
+            self._tasks, self._services = Tasks(), Tasks(self._observer.observe, self._clock.sleep)
+            layout, budget = Layout(self.directory), Budget(script.budget_of(self.replica))
+            self.store = FilesystemStore.at(layout, budget, self._clock, self._observer)
+        if script.cluster is None:
+            with world.entered(self.process):
+                self._serve(ScriptedUpstream(around.book, self.replica), around.metadata)
+        else:
+            self.process.start(self._join(layout, script.cluster), "start")
+        upkeep = Upkeep(self.store, self._clock, self._observer, keep_partial=3600.0)
         self.process.start(upkeep.run(), "upkeep")
         self.process.start(upkeep.recount(), "recount")
+
+    async def _join(self, layout: Layout, cluster: ClusterScript) -> None:
+        """Become one of several replicas, then serve."""
+        around = make_surroundings(self._observer, self._clock, self._services)
+        settings = settings_of(self.replica, cluster.readers)
+        member = await Member.start(self.process, (self.replica, settings), layout, around)
+        self._observer.others.append(member.cluster.announcer)
+        self._clock = around.cluster_clock
+        upstream = ScriptedUpstream(self._around.book, self.replica)
+        self._serve(member.share(upstream), member.metadata)
+        member.begin(self.core.sharing, self.store, self._observer)
+        self._member = member
+
+    def _serve(self, upstream: Upstream, metadata: Metadata) -> None:
+        script = self.script
+        context = FillContext(
+            self.store,
+            self._observer,
+            self._clock,
+            abandon_after=script.abandon_after,
+            relay_ahead=script.relay_ahead,
+        )
+        policy = TagPolicy() if script.cluster is None else script.cluster.policy
+        registry = Registry(upstream, TagRules(policy), RetryPolicy())
+        self.core = PullThrough({"docker.io": registry}, context, metadata, self._tasks)
+        self.is_ready = True
 
     async def catch_up(self) -> None:
         """Bring the ledger in line with the directory, as upkeep does from time to time."""
@@ -128,25 +130,24 @@ class Worker:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way or being put down, and stock has been taken."""
-        return self.store.accounts.is_counted and not len(self._tasks)
+        return self.is_ready and self.store.accounts.is_counted and not len(self._tasks)
 
     async def close(self) -> None:
         """End as at a shutdown."""
         await self._tasks.close()
-        if self.member is not None:
-            await self.member.end()
+        if self._member is not None:
+            await self._member.end(self._services)
         await self._services.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all workers of a world have in common; no network where there is one replica."""
+    """What all workers of a world have in common; of one replica, its metadata too."""
 
     world: World
     script: Script
     book: Book
     metadata: MemoryMetadata
-    network: Network | None
 
 
 def _was_left(error: str) -> bool:

@@ -19,12 +19,15 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 from typing_extensions import override
 
 from tests.simulation.schedule import Schedule
+
+if TYPE_CHECKING:
+    from tests.simulation.network import Network
 
 T = TypeVar("T")
 
@@ -72,6 +75,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self.process.is_alive:
             self.process.world.complain(f"event loop: {context.get('message')}", context)
+
+    @override
+    async def create_connection(  # type: ignore[override]  # what is asked of it here
+        self,
+        protocol_factory: Any,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        sock: Any = None,
+        **_: Any,
+    ) -> Any:
+        from tests.simulation.network import create_connection  # it knows this module
+
+        address = None if host is None or port is None else (host, int(port))
+        return await create_connection(self.process, protocol_factory, address, sock)
 
     def take_due(self, now: float) -> None:
         """Make the callbacks ready whose time has come."""
@@ -222,9 +240,10 @@ class SimulatedPool(Executor):
 class Process:
     """One simulated process: a loop, thread pools, open files and databases."""
 
-    def __init__(self, world: "World", name: str) -> None:
+    def __init__(self, world: "World", name: str, host: str) -> None:
         self.world = world
         self.name = name
+        self.host = host
         self.number = world.next_number()
         self.is_alive = True
         self.frozen_until = 0.0
@@ -314,6 +333,8 @@ class World:
 
     Attributes:
         current: the process whose code runs right now.
+        network: between its hosts; None where there is one.
+        clock_offsets: seconds by which the wall clock of a host is ahead.
     """
 
     current: "Process | None" = None
@@ -328,6 +349,8 @@ class World:
         self.steps = 0
         self.processes: list[Process] = []
         self.disk: Disk = Disk(self)
+        self.network: Network | None = None
+        self.clock_offsets: dict[str, float] = {}
         self.root = ""
         self.violations: list[str] = []
         self.trace: deque[str] = deque(maxlen=4000)
@@ -410,9 +433,9 @@ class World:
         self._numbers += 1
         return self._numbers
 
-    def spawn(self, name: str) -> Process:
-        """Begin a process."""
-        process = Process(self, name)
+    def spawn(self, name: str, host: str = "") -> Process:
+        """Begin a process on a host."""
+        process = Process(self, name, host)
         self.processes.append(process)
         return process
 
