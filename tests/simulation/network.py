@@ -147,7 +147,9 @@ class End(asyncio.Transport):
     """One end of a connection."""
 
     def __init__(self, network: Network, process: Process, address: Address) -> None:
-        super().__init__({"peername": address, "sockname": (process.host, 1)})
+        # With a context of TLS, nobody asks for the socket's descriptor: there is none.
+        facts = {"peername": address, "sockname": (process.host, 1), "sslcontext": True}
+        super().__init__(facts)
         self._network = network
         self._process = process
         self._protocol: Any = None

@@ -52,6 +52,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self, process: "Process") -> None:
         super().__init__()
         self.process = process
+        self.ready: deque[Any] = self._ready  # type: ignore[attr-defined]  # the same ones
+        self.timers: list[Any] = self._scheduled  # type: ignore[attr-defined]
         self.set_task_factory(process.make_task)
 
     @override
@@ -93,13 +95,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def take_due(self, now: float) -> None:
         """Make the callbacks ready whose time has come."""
-        timers: list[Any] = self._scheduled  # type: ignore[attr-defined]
+        timers: list[Any] = self.timers
         while timers and (timers[0]._when <= now or timers[0]._cancelled):
             self._make_ready(timers)
 
     def next_timer(self) -> float | None:
         """Return when the next timer is due, or None if there is none."""
-        timers: list[Any] = self._scheduled  # type: ignore[attr-defined]
+        timers: list[Any] = self.timers
         while timers and timers[0]._cancelled:
             self._make_ready(timers)
         return timers[0]._when if timers else None
@@ -110,15 +112,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if not timer._cancelled:
             self.ready.append(timer)
 
-    @property
-    def ready(self) -> deque[Any]:
-        """The callbacks that can run now."""
-        return self._ready  # type: ignore[attr-defined,no-any-return]
-
     def abandon(self) -> None:
         """Drop everything that was to run: the process has ended."""
         self.ready.clear()
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self.timers.clear()
 
 
 class _BlockingFuture(Future[Any]):
@@ -160,6 +157,7 @@ class SimulatedPool(Executor):
         world = self.process.world
         begins = world.time + world.schedule.delay()
         self._queue.append((begins, future, lambda: fn(*args, **kwargs)))
+        self.process.busy_pools[self.number] = self
         return future
 
     @override
@@ -222,6 +220,8 @@ class SimulatedPool(Executor):
         if not thread.dead:
             return
         self._running = [one for one in self._running if one[0] is not future]
+        if not self._running and not self._queue:
+            self.process.busy_pools.pop(self.number, None)
         if isinstance(outcome, tuple):  # else it was killed
             result, error = outcome
             if error is not None:
@@ -234,6 +234,7 @@ class SimulatedPool(Executor):
         threads = [thread for _, thread in self._running]
         self._queue.clear()
         self._running = []
+        self.process.busy_pools.pop(self.number, None)
         return threads
 
 
@@ -248,6 +249,7 @@ class Process:
         self.is_alive = True
         self.frozen_until = 0.0
         self.pools: list[SimulatedPool] = []
+        self.busy_pools: dict[int, SimulatedPool] = {}
         self.files: dict[int, str] = {}
         self.databases: list[sqlite3.Connection] = []
         self.tasks: list[asyncio.Task[Any]] = []
@@ -274,9 +276,13 @@ class Process:
         """Yield when something of it can run, as far as that depends on time."""
         if self.frozen_until > self.world.time:
             yield self.frozen_until
-        for time in (self.loop.next_timer(), *(pool.next_start() for pool in self.pools)):
-            if time is not None:
-                yield time
+        due = self.loop.next_timer()
+        if due is not None:
+            yield due
+        for pool in self.busy_pools.values():
+            start = pool.next_start()
+            if start is not None:
+                yield start
 
     @property
     def is_inside(self) -> bool:
@@ -285,14 +291,24 @@ class Process:
 
     def step(self, handle: Any = None) -> None:
         """Run a ready callback, or go on with the one that was interrupted."""
-        with self.world.entered(self):
+        # As `World.entered`, which costs as much as a short callback.
+        before = World.current
+        World.current = self
+        asyncio._set_running_loop(self.loop)
+        try:
             thread = self._thread
             if thread is None:
-                thread = self._thread = greenlet(lambda: _run(handle))
-            thread.parent = getcurrent()
-            thread.switch()
+                thread = self._thread = greenlet(_run)
+                thread.parent = getcurrent()
+                thread.switch(handle)
+            else:
+                thread.parent = getcurrent()
+                thread.switch()
             if thread.dead:
                 self._thread = None
+        finally:
+            World.current = before
+            asyncio._set_running_loop(before.loop if before is not None else None)
 
     def kill(self) -> None:
         """End the process as `kill -9` does: nothing of it runs again, its files are closed."""
@@ -324,8 +340,10 @@ class Process:
 
 
 def _run(handle: Any) -> None:
-    with contextlib.suppress(Killed):
+    try:
         handle._run()
+    except Killed:
+        return
 
 
 class World:
@@ -348,6 +366,7 @@ class World:
         self.time = 1000.0
         self.steps = 0
         self.processes: list[Process] = []
+        self.living: list[Process] = []
         self.disk: Disk = Disk(self)
         self.network: Network | None = None
         self.clock_offsets: dict[str, float] = {}
@@ -418,8 +437,7 @@ class World:
         return any(
             pool.is_ledger and pool.is_running
             for process in self.processes
-            if process.is_alive
-            for pool in process.pools
+            for pool in process.busy_pools.values()
         )
 
     def directory(self, replica: int) -> Path:
@@ -437,6 +455,7 @@ class World:
         """Begin a process on a host."""
         process = Process(self, name, host)
         self.processes.append(process)
+        self.living.append(process)
         return process
 
     def note(self, what: str) -> None:
@@ -472,15 +491,17 @@ class World:
         self.steps += 1
         self.time += _STEP_SECONDS
         runnable: list[tuple[int, Process | SimulatedPool]] = []
-        for process in self.processes:
-            if process.is_alive and process.frozen_until <= self.time:
+        for process in self.living:
+            if process.frozen_until <= self.time:
                 _offer(process, self.time, runnable)
         if not runnable:
             return self._pass_time()
         if self.schedule.skips_ahead():
             self.time += self.random.uniform(0.0, _STALL_SECONDS)
-        with contextlib.suppress(Killed):
+        try:
             self._go_on(self.schedule.choose(runnable))
+        except Killed:
+            return True
         return True
 
     def _go_on(self, chosen: "Process | SimulatedPool") -> None:
@@ -510,9 +531,8 @@ class World:
     def _pass_time(self) -> bool:
         """Move on to the next timer; False if there is none."""
         due: list[float] = []
-        for process in self.processes:
-            if process.is_alive:
-                due += (max(time, process.frozen_until) for time in process.next_times())
+        for process in self.living:
+            due += (max(time, process.frozen_until) for time in process.next_times())
         if not due:
             return False
         self.time = max(self.time, min(due))
@@ -545,4 +565,6 @@ def _offer(
     loop.take_due(now)
     if loop.ready or process.is_inside:
         runnable.append((process.number, process))
-    runnable += [(pool.number, pool) for pool in process.pools if pool.choices()]
+    for pool in process.busy_pools.values():
+        if pool.choices():
+            runnable.append((pool.number, pool))
