@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import pytest
 
@@ -23,7 +23,7 @@ from cacheproxy.metadata.hot import HotMetadata
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.ops.observers import Observers
 from cacheproxy.ports import Metadata
-from tests.support.parts.redis import ENGINES, Engine, redis_cluster, redis_server
+from tests.support.parts.redis import Engine, redis_cluster, redis_server
 from tests.support.redis_stores import OwnRedis, own_namespace, shared
 
 M = TypeVar("M", bound=Metadata)
@@ -47,6 +47,7 @@ _ADAPTERS: dict[str, Callable[[Path, str], Metadata]] = {
     "redis cluster": lambda _, url: OwnRedis(url),
     "valkey": lambda _, url: OwnRedis(url),
     "valkey cluster": lambda _, url: OwnRedis(url),
+    "model": lambda _, url: OwnRedis(url),
     "shared by redis": lambda path, url: shared(url, path),
     "hot over shared by redis": lambda path, url: HotMetadata(shared(url, path), Observers([])),
 }
@@ -57,6 +58,7 @@ _DURABLE = (
     "redis cluster",
     "valkey",
     "valkey cluster",
+    "model",
     "shared by redis",
     "hot over shared by redis",
 )
@@ -87,7 +89,7 @@ def servers() -> Iterator[Callable[[Engine, bool], str]]:
 
 def _url_for(request: pytest.FixtureRequest) -> str:
     """Of what an adapter's name says that it needs; a namespace of its own for each test."""
-    for engine in ENGINES:
+    for engine in get_args(Engine):
         if engine in request.param:
             url_of = request.getfixturevalue("servers")
             return own_namespace(url_of(engine, "cluster" in request.param))

@@ -36,6 +36,7 @@ from tests.support.parts.redis import (
     Engine,
     RedisServer,
     on_each_engine,
+    on_each_engine_and_model,
     redis_cluster,
     redis_sentinel,
 )
@@ -44,7 +45,7 @@ from tests.support.scripted_registry import ScriptedRegistry
 # -- while all is well -------------------------------------------------------------------
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_what_one_replica_learns_the_other_knows(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
@@ -58,7 +59,7 @@ async def test_what_one_replica_learns_the_other_knows(
         assert digest_of(pair.other, "1") == OLD.digest
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_a_new_tag_is_soon_seen_by_all(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer
 ) -> None:
@@ -125,7 +126,7 @@ async def test_clocks_may_differ(
 # -- when something is purged ------------------------------------------------------------
 
 
-@on_each_engine
+@on_each_engine_and_model
 @pytest.mark.parametrize(
     ("target", "is_all"),
     [(f"docker.io/{REPOSITORY}", True), ("docker.io", True), ("team/app:1", False)],

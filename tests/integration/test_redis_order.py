@@ -13,7 +13,7 @@ from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.embedded import EmbeddedMetadata
 from cacheproxy.metadata.shared import SharedMetadata
 from tests.support.hasty import Events, HastyClock
-from tests.support.parts.redis import RedisServer, on_each_engine
+from tests.support.parts.redis import RedisServer, on_each_engine_and_model
 from tests.support.redis_stores import OwnRedis
 
 _APP, _TAG = Repository("docker.io", Name("library/app")), Tag("1")
@@ -75,7 +75,7 @@ async def test_a_step_of_a_clock_makes_nothing_fresh_for_longer(
         assert judge(await other.knows(), _POLICY, other.clock.now()) is not Freshness.FRESH
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_what_a_wrong_clock_left_is_never_fresh(redis: RedisServer, tmp_path: Path) -> None:
     """A record from the future has upstream asked, and what that says replaces it."""
     async with replicas(redis, tmp_path) as (one, other):
@@ -102,7 +102,7 @@ async def test_what_was_written_an_hour_ahead_overwrites_nothing(
         assert (await one.knows()).digest == _NEW
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_a_slow_404_replaces_no_newer_answer(redis: RedisServer, tmp_path: Path) -> None:
     """An answer counts by when it was asked for: what another replica asked later stays."""
     async with replicas(redis, tmp_path) as (one, other):
@@ -156,7 +156,7 @@ async def test_what_is_missing_is_kept_for_a_day(redis: RedisServer, tmp_path: P
             assert client.ttl(_KEY) <= 86_400
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_an_earlier_version_is_compared_by_time(redis: RedisServer, tmp_path: Path) -> None:
     """During an upgrade the later record counts, whichever version has written it."""
     async with replicas(redis, tmp_path) as (one, other):

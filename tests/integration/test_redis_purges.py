@@ -28,7 +28,7 @@ from cacheproxy.metadata.redis_purge_log import read_purges, record_purge
 from cacheproxy.metadata.shared import SharedMetadata
 from tests.integration.on_redis import NEW, OLD, asked_for, pull, purged, replica, wait_for_image
 from tests.integration.watched import Watched, watched
-from tests.support.parts.redis import RedisServer, on_each_engine
+from tests.support.parts.redis import RedisServer, on_each_engine, on_each_engine_and_model
 from tests.support.scripted_registry import ScriptedRegistry
 
 _KEY = "cacheproxy:1:purges"
@@ -38,7 +38,7 @@ _TAG, _DIGEST = Tag("1"), Digest.of(b"one")
 _RECORD = TagRecord(_DIGEST, 2_000_000_000.0)  # newer than whatever Redis has
 
 
-@on_each_engine
+@on_each_engine_and_model
 @pytest.mark.parametrize("target", ["docker.io/team/app", "docker.io", "team/app:1"])
 async def test_who_was_down_forgets_what_was_purged_meanwhile(
     hub: ScriptedRegistry, tmp_path: Path, redis: RedisServer, target: str
@@ -310,7 +310,7 @@ def _scopes(found: Sequence[tuple[float, Message]]) -> list[str]:
     return [message.scope for _, message in found]
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_so_many_purges_are_kept(redis: RedisServer) -> None:
     """The oldest go first; what is kept is read from any moment on, in order."""
     async with watched(redis.url) as it:
@@ -326,7 +326,7 @@ async def test_so_many_purges_are_kept(redis: RedisServer) -> None:
             assert client.ttl(_KEY) == -1  # a server that is full evicts what has a lifetime
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_old_purges_go_and_time_goes_on(redis: RedisServer) -> None:
     """What is older than it is kept goes; a clock that is set back brings nothing out of order."""
     old, later = (
@@ -344,7 +344,7 @@ async def test_old_purges_go_and_time_goes_on(redis: RedisServer) -> None:
         assert first < second < first + 0.001
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_what_others_put_in_its_place_does_no_harm(redis: RedisServer) -> None:
     """A key of another type is none, and makes room; a member that is no message is skipped."""
     async with watched(redis.url) as it:

@@ -29,7 +29,7 @@ from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.memory import MemoryMetadata
 from tests.integration.fills import until
 from tests.support import images
-from tests.support.parts.redis import Engine, RedisServer, on_each_engine, redis_server
+from tests.support.parts.redis import Engine, RedisServer, on_each_engine_and_model, redis_server
 from tests.support.replicas import SECRET, Replica, replica
 from tests.support.scripted_registry import CloseAfter, Gate, Match, ScriptedRegistry
 
@@ -103,7 +103,7 @@ async def scene(hub: ScriptedRegistry, tmp_path: Path, engine: Engine) -> AsyncI
         yield made
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_a_cold_blob_is_fetched_once_by_all(scene: Scene) -> None:
     """Clients of all replicas at once get the blob, which crosses the link once."""
     await scene.replicas[0].manifest("1")
@@ -169,7 +169,7 @@ async def test_a_missing_tag_is_asked_once_by_all(scene: Scene) -> None:
     assert methods == ["GET"] * 10
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_who_comes_later_asks_who_has_it(scene: Scene) -> None:
     """A replica that needs a blob asks one that has it, and not upstream."""
     first, second, third = scene.replicas
@@ -199,7 +199,7 @@ async def test_bytes_come_while_they_come_in(scene: Scene) -> None:
     assert len(scene.hub.blob_gets(LAYER.digest)) == 1
 
 
-@on_each_engine
+@on_each_engine_and_model
 async def test_when_the_one_that_fetches_dies_another_goes_on(scene: Scene) -> None:
     """Clients of the others get right bytes, and only what is missing is fetched again."""
     first, second, third = scene.replicas

@@ -198,6 +198,10 @@ class ClusterEvents:
         process.frozen_until = self._world.time + standstill.seconds
         self.disturbances.add(self.now, self.now + standstill.seconds, "standstill")
 
+    def stood_still(self, worker: int) -> bool:
+        """Whether a worker did not run for a while: its clients wait, and may give up."""
+        return any(one.worker == worker for one in self._script.standstills)
+
     def note_crash(self, down_for: float) -> None:
         """Remember a crash of a worker."""
         self.disturbances.add(self.now, self.now + down_for, "crash")
@@ -205,6 +209,8 @@ class ClusterEvents:
     def mend_all(self) -> None:
         """Let all faults end."""
         self._network.mend_all()
+        for process in self._world.living:
+            process.frozen_until = 0.0
         if not self._redis.is_alive:
             self._model.restart()
             self._redis = self._start_redis()

@@ -18,7 +18,7 @@ REDIS = -1
 BEGINS = 3.0
 """Virtual seconds until the first thing happens: by then the replicas know each other."""
 
-_LASTS = (2.0, 20.0, 20.0, 60.0)
+_LASTS = (1.0, 4.0, 4.0, 10.0, 30.0)
 _LONG_STEPS = (3600.0, -3600.0, 40 * 86_400.0, -40 * 86_400.0)
 
 
@@ -155,7 +155,7 @@ def write_cluster_script(seed: int) -> Script:
     """Draw a script of several replicas, each with a directory and one or two workers."""
     script = write_script(seed)
     chance = random.Random(f"cluster {seed}")
-    replicas = chance.choice((2, 2, 3, 4, 5))
+    replicas = chance.choice((2, 2, 2, 3, 3, 4))
     workers = replicas * chance.choice((1, 1, 2))
     lasts = chance.choice(_LASTS)
     ends = BEGINS + max([lasts, *(client.at for client in script.clients)])
@@ -198,7 +198,7 @@ def write_cluster_script(seed: int) -> Script:
         ),
         cuts=tuple(_cut(chance, replicas, ends) for _ in some(0, 0, 1, 2)),
         standstills=tuple(
-            Standstill(at(), chance.choice((1.0, 8.0, 90.0)), chance.randrange(workers))
+            Standstill(at(), chance.choice((1.0, 8.0, 60.0)), chance.randrange(workers))
             for _ in some(0, 0, 0, 1)
         ),
         redis_faults=tuple(_redis_fault(chance, ends) for _ in some(0, 0, 1, 2)),
@@ -265,13 +265,13 @@ def _manifest(layers: tuple[Content, ...], title: str) -> bytes:
 def _cut(chance: random.Random, replicas: int, ends: float) -> Cut:
     one = chance.randrange(replicas)
     other = chance.choice((REDIS, (one + 1) % replicas))
-    return Cut(chance.uniform(0.0, ends), chance.choice((0.2, 3.0, 20.0)), (one, other))
+    return Cut(chance.uniform(0.0, ends), chance.choice((0.2, 2.0, 8.0)), (one, other))
 
 
 def _redis_fault(chance: random.Random, ends: float) -> RedisFault:
     return RedisFault(
         chance.choice((0.0, chance.uniform(0.0, ends))),
-        chance.choice((0.2, 3.0, 20.0)),
+        chance.choice((0.2, 2.0, 8.0)),
         chance.choice(("stops", "stops", "loses", "stalls", "fails over")),
         chance.choice((0.1, 2.0)),
     )

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from cacheproxy.bootstrap.clustering import Cluster, make_cluster
 from cacheproxy.bootstrap.metadata import Surroundings, make_metadata
+from cacheproxy.cluster import announcements, membership
 from cacheproxy.domain.digest import Digest
 from cacheproxy.edge.peers import PeerApi
 from cacheproxy.inprocess.tasks import Tasks
@@ -29,6 +30,12 @@ upstreams: {{docker.io: {{}}}}
 metadata: {{url: "redis://{redis}"}}
 cluster: {{advertise: "{advertise}", secret: "a secret of all replicas", max_readers: {readers}}}
 """
+
+
+# Services that look twenty times a second whether there is something to do would take most of the
+# steps of a simulation.
+membership._LOOK_SECONDS = 0.25
+announcements._FLUSH_SECONDS = 0.25
 
 
 @cache

@@ -10,9 +10,11 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import aiohappyeyeballs
+from redis import utils
 from typing_extensions import override
 
 from tests.simulation.world import Process, World
@@ -364,3 +366,5 @@ def install() -> None:
         return await process.world.network.connect(process, tuple(addr_infos[0][4][:2]))
 
     aiohappyeyeballs.start_connection = start
+    # It reads the metadata of its distribution for each connection.
+    utils.get_lib_version = cache(utils.get_lib_version)

@@ -155,6 +155,12 @@ class Script:
         return largest / self.step * (self.latency + 0.005)
 
     @property
+    def removes(self) -> bool:
+        """Whether something removes blobs or their records."""
+        kinds = {"purge", "shrink", "sweep", "drop_partial", "lose_ledger"}
+        return any(chore.kind in kinds for chore in self.chores)
+
+    @property
     def replicas(self) -> int:
         """How many volumes there are."""
         return 1 if self.cluster is None else self.cluster.replicas
@@ -176,7 +182,9 @@ class Script:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing fails, nobody crashes, and nothing has to be evicted."""
-        return not (self.crashes or self.trouble or self.mishaps or self.max_size < AMPLE)
+        is_disturbed = self.cluster is not None and self.cluster.is_disturbed
+        has_room = all(self.budget_of(one) == AMPLE for one in range(self.replicas))
+        return has_room and not (self.crashes or self.trouble or self.mishaps or is_disturbed)
 
 
 def write_script(seed: int) -> Script:

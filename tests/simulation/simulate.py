@@ -29,6 +29,7 @@ from tests.simulation.cluster_script import (
     TagPull,
     write_cluster_script,
 )
+from tests.simulation.member import settings_of
 from tests.simulation.script import AMPLE, REPOSITORIES, Client, Crash, Script, write_script
 from tests.simulation.upstream import Book
 from tests.simulation.worker import Surroundings, Worker
@@ -93,6 +94,8 @@ class _Run:
         world.root = _directories(script.replicas)
         self.cluster: ClusterEvents | None = None
         if script.cluster is not None:
+            for replica in range(script.replicas):
+                settings_of(replica, script.cluster.readers)  # they are kept, and no process's
             self.cluster = ClusterEvents(world, script, self.book, self._at)
         self._around = Surroundings(world, script, self.book, self.metadata)
         for repository, blob, says_size in script.linked:
@@ -259,17 +262,17 @@ class _Run:
             if pull.outcome in ("whole", "part", "left", "refused", "crashed"):
                 continue
             client = pull.client
+            if self.cluster is not None and self.cluster.stood_still(client.worker):
+                continue
             if not self.book.excuses(client.repository, client.blob):
                 self.world.complain(f"a client fails for no reason: {pull.outcome} ({client})")
-        is_quiet = self.script.is_quiet and self.script.cluster is None
-        if is_quiet and self.script.abandon_after is None:
+        if self.script.is_quiet and self.script.abandon_after is None:
             self._judge_amplification()
         if self.cluster is not None:
             self.cluster.judge()
 
     def _judge_amplification(self) -> None:
-        removes = {"purge", "shrink", "sweep", "drop_partial", "lose_ledger"}
-        if self.script.relay_ahead < 2**20 or removes & {c.kind for c in self.script.chores}:
+        if self.script.relay_ahead < 2**20 or self.script.removes:
             return
         for content in self.script.contents:
             sent = self.book.sent[content.digest]

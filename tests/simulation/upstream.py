@@ -20,7 +20,7 @@ from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.ports import BlobStream, ManifestBody, ManifestHead
-from tests.simulation.script import REPOSITORIES, Content, Mishap, Script
+from tests.simulation.script import AMPLE, REPOSITORIES, Content, Mishap, Script
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _ERRORS = {
 }
 # A download survives so many breaks in a row: its retry policy has five further attempts.
 _SURVIVED = 4
+# Others learn so soon that a replica has a blob; after a disturbance they may need longer.
+_ANNOUNCE_SECONDS = 3.0
+_RECOVERY_SECONDS = 30.0
 
 
 class Book:
@@ -49,6 +52,8 @@ class Book:
         self._breaks: Counter[int] = Counter()
         self._excused: set[tuple[int, int]] = set()
         self.disturbances: Disturbances | None = None
+        # Since when a replica has a blob whole.
+        self._stored_at: dict[tuple[int, Digest], float] = {}
 
     def content(self, digest: Digest) -> Content:
         """The blob of a digest."""
@@ -79,6 +84,26 @@ class Book:
                 self._breaks[blob] += 1
             case _:
                 self._excused |= {(blob, 0), (blob, 1)}
+
+    def note_stored(self, replica: int, digest: Digest, *, is_there: bool) -> None:
+        """Remember that a replica has a blob from now on, or that it has not any more."""
+        self._stored_at.pop((replica, digest), None)
+        if is_there:
+            self._stored_at[replica, digest] = self.world.time
+
+    def judge_request(self, digest: Digest) -> None:
+        """Complain of a request for a blob that a replica could have been asked for."""
+        now, cluster = self.world.time, self.script.cluster
+        if cluster is None or self.disturbances is None or self.script.mishaps:
+            return
+        is_calm = self.disturbances.is_calm(now - 1000.0 - _RECOVERY_SECONDS, now - 1000.0)
+        if not is_calm or self.script.trouble or self.script.removes:
+            return
+        for (replica, stored), since in self._stored_at.items():
+            is_kept = cluster.budgets[replica] == AMPLE and stored == digest
+            if is_kept and since < now - _ANNOUNCE_SECONDS:
+                name = digest[7:15]
+                self.world.complain(f"upstream is asked for {name}, which r{replica} has")
 
     def version(self, reference: Reference) -> "Version":
         """Return the manifest that a tag names now, or that a digest always names.
@@ -169,6 +194,7 @@ class ScriptedUpstream:
     ) -> AsyncIterator[BlobStream]:
         """Begin a response."""
         await asyncio.sleep(self._book.script.latency)
+        self._book.judge_request(digest)
         mishap = self._book.next_mishap(repository, digest)
         if mishap in _ERRORS:
             raise _ERRORS[mishap].with_traceback(None)

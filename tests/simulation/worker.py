@@ -8,7 +8,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.events import Event, FillEnded, Unexpected
 from cacheproxy.domain.freshness import TagPolicy, TagRules
 from cacheproxy.domain.retry import RetryPolicy
-from cacheproxy.domain.store_events import Damaged
+from cacheproxy.domain.store_events import Damaged, Evicted, Stored
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.metadata.memory import MemoryMetadata
 from cacheproxy.ports import Clock, Metadata, Observer, Upstream
@@ -42,6 +42,11 @@ class _Watch:
         world.note(f"{self._process.name}: {type(event).__name__}")
         for other in self.others:
             other.observe(event)
+        match event:
+            case Stored():
+                self._book.note_stored(self._worker.replica, event.digest, is_there=True)
+            case Evicted() | Damaged():
+                self._book.note_stored(self._worker.replica, event.digest, is_there=False)
         if isinstance(event, Unexpected):
             world.complain(f"{self._process.name}: unexpected {event.error!r}")
         if isinstance(event, Damaged):

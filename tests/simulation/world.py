@@ -284,6 +284,13 @@ class Process:
             if start is not None:
                 yield start
 
+    def may_run(self, now: float) -> bool:
+        """Return False if it has nothing to do: a quick look, since most processes have not."""
+        loop = self.loop
+        if loop.ready or self.busy_pools or self._thread is not None:
+            return True
+        return bool(loop.timers) and loop.timers[0]._when <= now  # type: ignore[no-any-return]
+
     @property
     def is_inside(self) -> bool:
         """Whether a callback of its loop was interrupted, and has to be finished first."""
@@ -491,9 +498,10 @@ class World:
         self.steps += 1
         self.time += _STEP_SECONDS
         runnable: list[tuple[int, Process | SimulatedPool]] = []
+        now = self.time
         for process in self.living:
-            if process.frozen_until <= self.time:
-                _offer(process, self.time, runnable)
+            if process.frozen_until <= now and process.may_run(now):
+                _offer(process, now, runnable)
         if not runnable:
             return self._pass_time()
         if self.schedule.skips_ahead():

@@ -1,6 +1,7 @@
-"""redis-server or valkey-server: one, one behind Sentinels, or a Cluster; nothing is on disk."""
+"""Redis, Valkey, or the model of them: one, one behind Sentinels, or a Cluster; none is on disk."""
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,15 +18,19 @@ from tests.support.parts.process import Daemon, free_port, require, wait_until
 from tests.support.parts.scratch import scratch
 
 _START = 90.0  # seconds
+_ROOT = Path(__file__).parents[3]
 _SERVICE = "cache"
 
-Engine = Literal["redis", "valkey"]
-"""Whose program it is; both have the same options, and so have their Sentinels."""
+Engine = Literal["redis", "valkey", "model"]
+"""Whose program it is: two real ones with the same options, and the model of the simulation."""
 
-ENGINES: tuple[Engine, ...] = get_args(Engine)
+ENGINES: tuple[Engine, ...] = tuple(one for one in get_args(Engine) if one != "model")
 
 on_each_engine = pytest.mark.parametrize("engine", ENGINES)
 """Has a test of tests/integration run with each; without it the fixture `engine` is Redis."""
+
+on_each_engine_and_model = pytest.mark.parametrize("engine", get_args(Engine))
+"""Likewise, and with the model, which is to answer as the real ones do."""
 
 
 class RedisServer:
@@ -38,7 +43,10 @@ class RedisServer:
         host: str = "127.0.0.1",
         engine: Engine = "redis",
     ) -> None:
-        self._program = require(f"{engine}-server", f"{engine}-server")
+        self._is_model = engine == "model"
+        self._program = (
+            sys.executable if self._is_model else require(f"{engine}-server", f"{engine}-server")
+        )
         self._directory = directory
         self._options = options
         self._daemon: Daemon | None = None
@@ -55,6 +63,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it, empty."""
+        if self._is_model:
+            self._run(["-m", "tests.simulation.redis_server", str(self.port)])
+            return
         self._run(
             [
                 *("--port", str(self.port), "--bind", self.host, "--dir", str(self._directory)),
@@ -65,7 +76,8 @@ class RedisServer:
         )
 
     def _run(self, arguments: Sequence[str]) -> None:
-        self._daemon = Daemon([self._program, *arguments], self._directory)
+        env = {"PYTHONPATH": str(_ROOT)} if self._is_model else None
+        self._daemon = Daemon([self._program, *arguments], self._directory, env=env)
         try:
             self._daemon.ready(self.answers, _START)
         except BaseException:
@@ -89,6 +101,7 @@ class RedisServer:
                 "port": self.port,
                 "socket_timeout": 10,
                 "retry": Retry(NoBackoff(), 0),
+                **({"protocol": 2} if self._is_model else {}),
                 **options,
             }
         )
