@@ -203,12 +203,8 @@ class BlobStore(Protocol):
         """Whether the blob is here, without asking for it."""
         ...
 
-    async def prove(self, digest: Digest, size: int | None = None) -> StoredBlob | None:
-        """The blob, also where it must be read again first; None where it is not, or wrong.
-
-        What is wrong is put aside: it will not be found again. What has not the size that the
-        blob is known to have is wrong without being read.
-        """
+    async def prove(self, digest: Digest) -> StoredBlob | None:
+        """Return the blob, read again first if it must be; None if not here, or quarantined."""
         ...
 
     def use(self, digest: Digest) -> None:
@@ -298,7 +294,7 @@ class ManifestHead:
 
     Attributes:
         digest: None where upstream does not say; then only a GET can tell.
-        size: in bytes, likewise.
+        size: in bytes, likewise; a hint, as is the type.
         media_type: Content-Type without parameters, likewise.
     """
 
@@ -366,8 +362,10 @@ class Upstream(Protocol):
         """Whether it grants a pull for what is here in an older state, as far as is known."""
         ...
 
-    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
-        """Ask what a reference names, at no cost in body bytes (nor, on Docker Hub, in pulls)."""
+    async def head_manifest(
+        self, repository: Repository, reference: Reference
+    ) -> ManifestHead | None:
+        """Ask what a reference names, at no cost in pulls; None if only a GET can tell."""
         ...
 
     async def get_manifest(
@@ -377,7 +375,7 @@ class Upstream(Protocol):
         ...
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
-        """Confirm that the repository holds a blob; its size where upstream says so."""
+        """Confirm that the repository holds a blob; return its size if stated, which is a hint."""
         ...
 
     def get_blob(

@@ -122,6 +122,7 @@ def _rules(upstream: UpstreamSettings) -> TagRules:
         fresh_for=tags.fresh_for,
         stale_while_revalidate=tags.stale_while_revalidate,
         stale_if_error=tags.stale_if_error,
+        stale_if_denied=tags.stale_if_denied,
         on_not_found=tags.on_not_found,
         not_found_for=tags.not_found_for,
         patience=tags.patience,

@@ -8,6 +8,8 @@ from cacheproxy.domain.errors import RangeNotSatisfiable
 # ranges-specifier with one int-range or suffix-range. `[0-9]` and not `\d`: ASCII only. The
 # digits are bounded since Python refuses to convert thousands of them.
 _ONE_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*")
+_CLOSED = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+_CLOSED_RANGES = re.compile(rf"bytes=(?:[ \t]*{_CLOSED.pattern}[ \t]*(?:,|$))+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,29 @@ RequestedRange = RangeFrom | RangeSuffix
 def parse(field: str | None) -> RequestedRange | None:
     """Read a Range field; None where the whole is to be sent.
 
-    An unknown unit must be ignored, and garbage may be (RFC 9110 §14.2). So may several
-    ranges in one field: the whole is the cheapest correct answer, and clients that send them
-    accept it.
+    An unknown unit must be ignored, and garbage may be (RFC 9110 §14.2). Several ranges that
+    overlap or touch are one (§15.3.7.2). Others are ignored: the whole is the cheapest correct
+    response, and clients that send them accept it.
     """
-    match = _ONE_RANGE.fullmatch(field) if field else None
-    if match is None:
+    if not field:
         return None
+    match = _ONE_RANGE.fullmatch(field)
+    if match is None:
+        return _coalesced(field)
     first, last = match.groups()
     if first:
         return RangeFrom(int(first), int(last) if last else None)
     return RangeSuffix(int(last)) if last else None
+
+
+def _coalesced(field: str) -> RangeFrom | None:
+    """Return the one range that several closed ones make; None if they make none."""
+    if _CLOSED_RANGES.fullmatch(field) is None:
+        return None
+    pairs = sorted((int(first), int(last)) for first, last in _CLOSED.findall(field))
+    begin, end = pairs[0]
+    for first, last in pairs:
+        if first > end + 1 or last < first:
+            return None
+        end = max(end, last)
+    return RangeFrom(begin, end)

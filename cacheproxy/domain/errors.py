@@ -20,7 +20,7 @@ CacheproxyError
 │   ├── UpstreamLimited        429
 │   ├── UpstreamTimeout        nothing came within a deadline
 │   ├── ConnectionsBusy        all of our connections to it are in use
-│   ├── UpstreamRefused        it will not do what we ask: a 4xx other than those above
+│   ├── UpstreamRefused        it will not do what we ask: 501, or a 4xx other than those above
 │   └── UpstreamUnavailable    no connection, 5xx, a broken answer
 │       ├── UpstreamResting    it failed a moment ago, and is not asked for a while
 │       └── UpstreamOffline    it is not to be asked, by configuration
@@ -104,7 +104,15 @@ class Denied(CacheproxyError):
 
 
 class UpstreamError(CacheproxyError):
-    """Upstream failed; what is cached may stand in for its answer."""
+    """Upstream failed; what is cached may stand in for its answer.
+
+    Attributes:
+        is_response: the failure is a response that says so; not silence, nor a broken connection.
+    """
+
+    def __init__(self, message: str, *, is_response: bool = False) -> None:
+        super().__init__(message)
+        self.is_response = is_response
 
 
 class UpstreamLimited(UpstreamError):
@@ -136,7 +144,7 @@ class ConnectionsBusy(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """A 4xx that says nothing of what exists or who may: upstream lacks what we ask for."""
+    """A 501, or a 4xx that says nothing of what exists or who may: upstream lacks a feature."""
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -52,6 +52,7 @@ class TagPolicy:
         fresh_for: served without asking upstream.
         stale_while_revalidate: after that, served while upstream is asked in the background.
         stale_if_error: after `fresh_for`, served when upstream cannot answer.
+        stale_if_denied: so long, served too when upstream or its token server refuses us.
         on_not_found: what a 404 does to a tag that is cached: keep serving it, or drop it.
         not_found_for: a 404 is remembered so long.
         patience: upstream is waited for so long where something stale could be served.
@@ -65,6 +66,7 @@ class TagPolicy:
     not_found_for: float = 10.0
     patience: float = 3.0
     is_patient_offline: bool = False
+    stale_if_denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ def survives(
     """Whether a record may be served although asking upstream ended in `error`.
 
     A refusal (401, 403) is an answer, not an outage: what we may no longer read is not
-    served. A 404 is the operator's choice. Nothing else speaks against what we have.
+    served, unless the operator allows it. A 404 is the operator's choice, too. Nothing else
+    speaks against what we have.
     """
     if record is None or record.digest is None:
         return False
@@ -174,7 +177,7 @@ def survives(
         return False
     match error:
         case Denied():
-            return False
+            return policy.stale_if_denied
         case NotFound():
             return policy.on_not_found == "keep"
         case UpstreamError() | ContentInvalid():

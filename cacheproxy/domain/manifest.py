@@ -23,7 +23,7 @@ class Descriptor:
 
     Attributes:
         digest: of it.
-        size: in bytes, where it is said.
+        size: in bytes, where it is said and can be so; a hint.
         media_type: likewise.
         has_urls: it can be had elsewhere, where registries often lack it (foreign layers).
         platform: what it is for, where an index says so.
@@ -59,8 +59,8 @@ def parse(body: bytes, content_type: str | None, digest: Digest | None = None) -
 
     Args:
         body: as it came.
-        content_type: of upstream's answer, if any; a type that is no manifest's is ignored,
-            since several registries send `text/plain` or `application/octet-stream`.
+        content_type: of upstream's response, if any: a hint, for documents that state no type.
+            Several registries send `text/plain` or `application/octet-stream`.
         digest: what it was asked by; None computes the sha256.
 
     Raises:
@@ -96,10 +96,8 @@ def _media_type(document: dict[str, Any], sent: str | None) -> str:
         raise ManifestInvalid("the manifest's mediaType is no media type")
     known = media_types.INDEXES if is_index else media_types.MANIFESTS
     opposite = media_types.MANIFESTS if is_index else media_types.INDEXES
-    if stated in opposite or sent in opposite:
+    if stated in opposite:
         raise ManifestInvalid("the manifest is not of the type that it claims to be")
-    if stated is not None and sent in known and sent != stated:
-        raise ManifestInvalid(f"the manifest was sent as {sent}, and says it is {stated}")
     if stated is not None:
         return stated
     return sent if sent in known else _inferred(document, is_index=is_index)
@@ -140,6 +138,8 @@ def _descriptor(entry: object) -> Iterator[Descriptor]:
         digest = Digest.parse(entry["digest"])
     except DigestInvalid:
         return
+    if size == 0 and not digest.names(b""):
+        size = None
     has_urls = isinstance(entry.get("urls"), list) and bool(entry["urls"])
     said = media_type if isinstance(media_type, str) else None
     yield Descriptor(digest, size, said, has_urls, _platform(entry.get("platform")))

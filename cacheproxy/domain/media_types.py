@@ -7,9 +7,12 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_ARTIFACT_MANIFEST = "application/vnd.oci.artifact.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+json"
+SIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 OCTET_STREAM = "application/octet-stream"
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+SCHEMAS_1 = frozenset({SCHEMA_1, SIGNED_SCHEMA_1})
 MANIFESTS = frozenset({OCI_MANIFEST, OCI_ARTIFACT_MANIFEST, DOCKER_MANIFEST})
 
 # What we ask upstream for, whatever our client asked: a registry that is asked for less may
@@ -28,6 +31,11 @@ _VALID = re.compile(
 def is_valid(text: str) -> bool:
     """Whether `text` can be sent as a Content-Type."""
     return _VALID.fullmatch(text) is not None
+
+
+def of_manifest(media_type: str | None) -> str | None:
+    """Return the type if it is that of a manifest or an index, else None."""
+    return media_type if media_type in INDEXES | MANIFESTS else None
 
 
 def essence(content_type: str | None) -> str | None:

@@ -8,8 +8,8 @@ class Link:
     """That a repository holds a digest: the licence to serve it under that repository.
 
     Attributes:
-        size: in bytes, where a descriptor of a verified manifest says so.
-        media_type: of a manifest, as upstream sent it; of anything else None.
+        size: in bytes, as a descriptor or upstream states it; a hint unless `is_read`.
+        media_type: of a manifest; of anything else None.
         is_read: of a manifest, that what it refers to is linked to the repository too.
     """
 
@@ -18,12 +18,16 @@ class Link:
     is_read: bool = False
 
     def or_known(self, known: "Link | None") -> "Link":
-        """This link, with what it lacks taken from what was known before."""
+        """Return this link, completed by what was known before.
+
+        A size and a type that were read from a manifest itself overrule what others say of it.
+        """
         if known is None:
             return self
+        first, second = (known, self) if known.is_read and not self.is_read else (self, known)
         return Link(
-            self.size if self.size is not None else known.size,
-            self.media_type or known.media_type,
+            first.size if first.size is not None else second.size,
+            first.media_type or second.media_type,
             self.is_read or known.is_read,
         )
 

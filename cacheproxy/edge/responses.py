@@ -2,7 +2,6 @@
 
 from aiohttp import web
 
-from cacheproxy.domain import media_types
 from cacheproxy.domain.byte_range import ByteRange
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import CacheproxyError
@@ -37,7 +36,7 @@ def not_modified(digest: Digest, *, by_digest: bool) -> web.Response:
 def blob(answer: BlobAnswer, part: ByteRange | None, *, head: bool) -> web.StreamResponse:
     """The head of a blob's response, whole or a part of it."""
     headers = _content_headers(answer.digest, by_digest=True)
-    headers["Content-Type"] = media_types.OCTET_STREAM
+    headers["Content-Type"] = answer.media_type
     headers["Accept-Ranges"] = "bytes"
     if head:
         return _only_head(headers, answer.size)

@@ -65,9 +65,9 @@ for i, key in ipairs(KEYS) do
   if type(known) == 'string' then
     local s, r, k = string.match(known, '^(%d*),([01]),(.*)$')
     if s and #s <= 20 then
-      if size == '' then size = s end
+      if size == '' or r == '1' and read == '0' and s ~= '' then size = s end
+      if kind == '' or r == '1' and read == '0' and k ~= '' then kind = k end
       if r == '1' then read = '1' end
-      if kind == '' then kind = k end
     end
   end
   local value = size .. ',' .. read .. ',' .. kind
@@ -75,7 +75,7 @@ for i, key in ipairs(KEYS) do
 end
 return 1
 """)
-"""Adds to links what is known now; what they knew before is not forgotten."""
+"""Adds to links what is known now, as `Link.or_known` does."""
 
 RECORD_PURGE = RedisScript("""
 -- KEYS: of purges. ARGV: message, channel, seconds and number of them to keep.

@@ -62,12 +62,13 @@ class Blobs:
                 link = Link()
             stored = None if link is None else self._store.open(asked.digest)
             if stored is not None:
-                return _hit(asked, stored, head=head)
-            if head:
-                return await self._head(remote, asked.digest, link)
-            answer = await self._fetch(remote, asked, link)
+                answer: BlobAnswer | None = _hit(asked, stored, head=head)
+            elif head:
+                answer = await self._head(remote, asked.digest, link)
+            else:
+                answer = await self._fetch(remote, asked, link)
             if answer is not None:
-                return answer
+                return _typed(answer, link)
         raise UpstreamUnavailable(f"{asked.digest} came and went {_ATTEMPTS} times")
 
     async def keep(
@@ -138,8 +139,11 @@ class Blobs:
         return stored is not None
 
     async def _head(self, remote: Remote, digest: Digest, link: Link | None) -> BlobAnswer:
-        """The size alone: a manifest has said it, or a download knows it, or upstream does."""
-        size = None if link is None else link.size
+        """Return the size alone: by a descriptor, a download in flight, or upstream's response.
+
+        A manifest is answered for by upstream: not all registries have manifests as blobs.
+        """
+        size = None if link is None or link.media_type is not None else link.size
         fill = self.fills.get(digest)
         if size is None and fill is not None:
             size = fill.state.size
@@ -150,10 +154,9 @@ class Blobs:
         return BlobAnswer(digest, size, None, status, "none")
 
     async def _confirm(self, remote: Remote, digest: Digest) -> int | None:
-        """Have upstream say that the repository holds the blob; its size, if it says it.
+        """Have upstream confirm that the repository holds the blob; return its size if stated.
 
-        The size is passed on and not kept: nothing has verified it, and what is kept is held
-        against the blob for ever.
+        The size is passed on and not kept, since nothing has verified it.
         """
 
         async def confirm() -> int | None:
@@ -172,7 +175,7 @@ class Blobs:
             with fill.attended():
                 return await self._attend(fill, origin, asked, "joined" if is_joined else "miss")
         except StorageError:
-            return await self._past_the_disk(origin, asked)
+            return await self._past_the_disk(origin, asked, fill.state.size)
         except RequestError:
             raise
         except CacheproxyError as error:
@@ -189,9 +192,12 @@ class Blobs:
         self, fill: Fill, origin: Origin, asked: PullBlob, outcome: Outcome
     ) -> BlobAnswer | None:
         size = await fill.wait_open(origin.repository)
-        if not origin.linked:
-            # That upstream began to send it under this repository is its word for it.
-            await self._metadata.add_links(origin.repository, {asked.digest: Link()})
+        is_wrong = size is not None and origin.size not in (None, size)
+        if is_wrong or not origin.linked:
+            # Upstream began to send it, so the repository holds it; and the size that upstream
+            # states overrules a descriptor's.
+            link = Link(size if is_wrong else None)
+            await self._metadata.add_links(origin.repository, {asked.digest: link})
         part = _part(asked.range, size)
         if part is not None and self._is_far(fill, asked.range, part):
             return await self._relayed(origin, part)
@@ -231,9 +237,8 @@ class Blobs:
         status = CacheStatus("bypass", detail="range")
         return await self._opened(origin, relay, status, part.size, part)
 
-    async def _past_the_disk(self, origin: Origin, asked: PullBlob) -> BlobAnswer:
+    async def _past_the_disk(self, origin: Origin, asked: PullBlob, size: int | None) -> BlobAnswer:
         """Send it from upstream: the disk does not take it, and that is not the client's error."""
-        size = origin.size
         if size is None and asked.range is not None:
             size = await origin.confirm()
         part = _part(asked.range, size)
@@ -267,6 +272,16 @@ def _origin(remote: Remote, digest: Digest, link: Link | None) -> Origin:
 def _part(wanted: RequestedRange | None, size: int | None) -> ByteRange | None:
     """Return the bytes that are wanted; None for the whole, also if its size is unknown."""
     return None if wanted is None or size is None else wanted.resolve(size)
+
+
+def _typed(answer: BlobAnswer, link: Link | None) -> BlobAnswer:
+    """Return the answer with a manifest's type, if the blob is known to be one.
+
+    containerd keeps the type that a HEAD of a blob states.
+    """
+    if link is None or link.media_type is None:
+        return answer
+    return replace(answer, media_type=link.media_type)
 
 
 def _hit(asked: PullBlob, stored: StoredBlob, *, head: bool) -> BlobAnswer:

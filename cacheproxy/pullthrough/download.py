@@ -11,11 +11,11 @@ from cacheproxy.domain.errors import (
     UpstreamError,
     UpstreamLimited,
     UpstreamOffline,
-    UpstreamRefused,
     UpstreamResting,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cacheproxy.domain.resumption import Resumption
 from cacheproxy.ports import BlobStream, Ingest
 from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.origin import Origin
@@ -26,7 +26,6 @@ from cacheproxy.pullthrough.progress import Progress
 _ATTEMPTS_TO_OPEN = 2
 _NO_USE_TO_WAIT = (
     ConnectionsBusy,
-    Denied,
     UpstreamLimited,
     UpstreamOffline,
     UpstreamResting,
@@ -50,9 +49,10 @@ class Download:
         self._retry = origin.retry
         self._clock = context.clock
         self._longest_pause = context.longest_pause
-        self._size = origin.size
+        # As upstream states it: a descriptor may be wrong.
+        self._size: int | None = None
         self._is_open = False
-        self._ranges = True
+        self._resumption = Resumption()
 
     async def run(self, on_response: Callable[[], None]) -> None:
         """Fetch the whole blob; it is on disk then, and unverified.
@@ -70,39 +70,49 @@ class Download:
             before = self._ingest.offset
             try:
                 await self._attempt(on_response)
-            except UpstreamError as error:
+            except (Denied, UpstreamError) as error:
                 progressed = self._ingest.offset - before >= self._retry.progress
                 failures = 1 if progressed else failures + 1
                 await self._pause(error, failures)
             else:
                 return
 
-    async def _pause(self, error: UpstreamError, failures: int) -> None:
+    async def _pause(self, error: Denied | UpstreamError, failures: int) -> None:
         """Wait before the next attempt, or raise the error if there is to be none."""
-        if isinstance(error, UpstreamRefused) and self._ingest.offset and self._ranges:
-            # It will not give a part: take the whole, and skip what is here.
-            self._ranges = False
+        seconds = self._wait(error, failures)
+        before = self._resumption
+        if self._ingest.offset:
+            self._resumption = before.refused(error, is_last=seconds is None)
+        if before.is_partial and not self._resumption.is_partial:
             return
-        if not self._is_open and isinstance(error, _NO_USE_TO_WAIT):
+        if seconds is None:
             raise error
+        await self._clock.sleep(seconds)
+
+    def _wait(self, error: Denied | UpstreamError, failures: int) -> float | None:
+        """Return the seconds until the next attempt; None if there is to be none."""
+        is_useless = isinstance(error, _NO_USE_TO_WAIT) and not self._is_open
+        if is_useless or isinstance(error, Denied):
+            return None
         retry = self._retry if self._is_open else self._retry.at_most(_ATTEMPTS_TO_OPEN)
         seconds = retry.delay(failures, random.random())  # noqa: S311  # jitter is no secret
         if seconds is None:
-            raise error
+            return None
         if isinstance(error, UpstreamLimited | UpstreamResting) and error.retry_after is not None:
             seconds = max(seconds, error.retry_after)
-        if seconds > self._longest_pause:
-            raise error  # the bytes on disk wait for the next attempt; clients would be cut
-        await self._clock.sleep(seconds)
+        # The bytes on disk wait for the next attempt; clients would be cut.
+        return seconds if seconds <= self._longest_pause else None
 
     async def _attempt(self, on_response: Callable[[], None]) -> None:
         origin, ingest = self._origin, self._ingest
-        if self._size is not None and ingest.offset == self._size and ingest.offset:
+        expected = origin.size if self._size is None else self._size
+        if ingest.offset and ingest.offset == expected:
             self._open()  # a leftover that only lacked its end: the digest will tell
             return
-        start = ingest.offset if self._ranges else 0
+        start = self._resumption.start(ingest.offset)
+        stop = expected if expected is not None and expected > start else None
         async with origin.upstream.get_blob(
-            origin.repository, origin.digest, start, self._size
+            origin.repository, origin.digest, start, stop
         ) as stream:
             self._learn(stream)
             on_response()
@@ -115,7 +125,7 @@ class Download:
             raise UpstreamUnavailable(f"upstream sent {ingest.offset} of {self._size} bytes")
 
     def _learn(self, stream: BlobStream) -> None:
-        """The size, from the first answer; a later one that differs is of something else."""
+        """Take the size from the first response; a later one that differs is of another blob."""
         if self._size is None:
             self._size = stream.size
         elif stream.size is not None and stream.size != self._size:

@@ -47,7 +47,7 @@ class Leader:
             self._progress.fail(error)
 
     async def _lead(self, ingest: Ingest) -> None:
-        stored = await self._context.store.prove(self._digest, self._origins.size)
+        stored = await self._context.store.prove(self._digest)
         if stored is not None:
             # It was committed before the lock was ours.
             with contextlib.closing(stored):

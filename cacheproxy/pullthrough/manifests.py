@@ -5,7 +5,7 @@ import contextlib
 import re
 
 from cacheproxy.domain import manifest as manifests
-from cacheproxy.domain import media_types
+from cacheproxy.domain import media_types, schema1
 from cacheproxy.domain.cache_status import HIT, CacheStatus
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
@@ -22,7 +22,6 @@ from cacheproxy.domain.events import Source
 from cacheproxy.domain.freshness import (
     Freshness,
     TagRecord,
-    is_unreachable,
     judge,
     moment_after,
     survives,
@@ -35,7 +34,7 @@ from cacheproxy.domain.reference import Reference, Repository, Tag
 from cacheproxy.inprocess.flights import Flights
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import ManifestHead, Metadata
-from cacheproxy.pullthrough.answers import ManifestAnswer
+from cacheproxy.pullthrough.answers import ManifestAnswer, answer_of_head
 from cacheproxy.pullthrough.context import FillContext
 from cacheproxy.pullthrough.remote import Remote
 
@@ -53,7 +52,8 @@ class Manifests:
         self._patience = context.patience
         self._tasks = tasks
         self._fetching: Flights[_Fetch, tuple[Manifest, Source]] = Flights(tasks, "manifest")
-        self._asking: Flights[tuple[Repository, Reference], ManifestHead] = Flights(tasks, "head")
+        self._asking: Flights[tuple[Repository, Reference], ManifestHead | None]
+        self._asking = Flights(tasks, "head")
         self._behind: Flights[tuple[Repository, Tag], None] = Flights(tasks, "revalidate")
 
     async def by_digest(
@@ -86,10 +86,10 @@ class Manifests:
         if record.digest is None:
             raise ManifestUnknown(f"upstream had no {remote.repository}:{tag} a moment ago")
         left = ttl(record, remote.tags, now)
-        if judged is Freshness.FRESH:
-            return await self._named(remote, record.digest, CacheStatus("hit", ttl=left))
-        self._revalidate_behind(remote, tag, record)
-        return await self._named(remote, record.digest, CacheStatus("stale", ttl=left))
+        status = CacheStatus("hit" if judged is Freshness.FRESH else "stale", ttl=left)
+        if judged is not Freshness.FRESH:
+            self._revalidate_behind(remote, tag, record)
+        return await self._of_tag(remote, tag, record, status)
 
     async def latest(
         self, remote: Remote, tag: Tag, within: float, spend: Spend
@@ -112,7 +112,7 @@ class Manifests:
         known = None if record is None else record.digest
         if record is not None and 0 <= self._clock.now() - record.checked_at < within:
             if known is not None:
-                return await self._named(remote, known, HIT, spend), known
+                return await self._of_tag(remote, tag, record, HIT, spend), known
             raise ManifestUnknown(f"upstream had no {remote.repository}:{tag} a moment ago")
         at = moment_after(record, self._clock.now())
         try:
@@ -129,11 +129,9 @@ class Manifests:
         body = await self._store.document(digest)
         if body is None:
             return await self._fetched(remote, digest, spend)
-        link = await self._metadata.link(remote.repository, digest)
+        link = await self._link_of(remote, digest)
         if link is None:
-            # The bytes are here, by way of another repository. Is it in this one?
-            await self._ask(remote, digest, None)
-            link = Link()
+            return await self._fetched(remote, digest, spend)
         if not link.is_read:
             # So it is here by another repository's pull, and what it refers to is linked to
             # that one alone; or the metadata was lost.
@@ -144,6 +142,36 @@ class Manifests:
             link = Link(len(body), manifest.media_type, is_read=True)
             await self._link(remote.repository, manifest)
         return _stored(body, link, digest, status)
+
+    async def _link_of(self, remote: Remote, digest: Digest) -> Link | None:
+        """Return the link of a manifest whose bytes are here; None if only a GET can confirm it.
+
+        The bytes may have come by way of another repository, or as a blob.
+        """
+        link = await self._metadata.link(remote.repository, digest)
+        if link is not None and (link.is_read or link.media_type is not None):
+            return link
+        head = await self._ask(remote, digest, None)
+        return None if head is None else Link(media_type=media_types.of_manifest(head.media_type))
+
+    async def _of_tag(
+        self,
+        remote: Remote,
+        tag: Tag,
+        record: TagRecord,
+        status: CacheStatus,
+        spend: Spend = "fetch",
+    ) -> ManifestAnswer:
+        """Return the manifest that a tag names; by tag if upstream lacks the digest.
+
+        Regions of one registry differ: one may have the tag, and not yet its digest.
+        """
+        if record.digest is None:
+            return await self._fetched(remote, tag, spend, record)
+        try:
+            return await self._named(remote, record.digest, status, spend)
+        except NotFound:
+            return await self._fetched(remote, tag, spend, record)
 
     async def _revalidated(
         self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
@@ -157,7 +185,8 @@ class Manifests:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience_for(remote, record)):
                     return await self._answered(remote, tag, record, head=head)
-        spare = None if record is None else await self._spare(remote, record)
+        late = UpstreamTimeout("upstream has not answered for longer than clients wait")
+        spare = await self._stale(remote, record, late)
         if record is None or spare is None:
             # There is nothing to fall back on; what is under way is joined.
             return await self._answered(remote, tag, record, head=head)
@@ -169,16 +198,6 @@ class Manifests:
             return None
         return min(remote.tags.patience, self._patience)
 
-    async def _spare(self, remote: Remote, record: TagRecord) -> ManifestAnswer | None:
-        """What may be served without upstream's word, if there is anything."""
-        error = UpstreamTimeout("upstream has not answered for longer than clients wait")
-        if not survives(record, remote.tags, self._clock.now(), error):
-            return None
-        try:
-            return await self._stale(remote, record, error)
-        except UpstreamTimeout:
-            return None  # not all of it is here
-
     async def _answered(
         self, remote: Remote, tag: Tag, record: TagRecord | None, *, head: bool
     ) -> ManifestAnswer:
@@ -187,52 +206,30 @@ class Manifests:
         try:
             return await self._asked(remote, tag, record, head=head)
         except CacheproxyError as error:
+            stale = await self._stale(remote, record, error)
+            if stale is not None:
+                return stale
             now = self._clock.now()
-            if record is not None and survives(record, remote.tags, now, error):
-                return await self._stale(remote, record, error)
-            if isinstance(error, NotFound):
+            if isinstance(error, NotFound) and not survives(record, remote.tags, now, error):
                 await self._metadata.put_tag(remote.repository, tag, TagRecord(None, at))
             raise
 
     async def _stale(
-        self, remote: Remote, record: TagRecord, error: CacheproxyError
-    ) -> ManifestAnswer:
-        """What is here, although upstream could not say that it still holds; or the error.
+        self, remote: Remote, record: TagRecord | None, error: CacheproxyError
+    ) -> ManifestAnswer | None:
+        """Return the cached manifest of a tag, despite an error; None if none may be served.
 
-        If nothing can be had of upstream, what it refers to must be here too: a client that
-        gets an error for the manifest asks elsewhere, one that gets it for a layer fails.
+        Blobs of it may be missing here: a pull fails at those alone, and a node may have them.
         """
-        digest = record.digest
-        body = None if digest is None else await self._store.document(digest)
-        link = None if digest is None else await self._metadata.link(remote.repository, digest)
-        if digest is None or body is None or link is None:
-            raise error
-        if is_unreachable(error) and not await self._is_whole(body):
-            raise error
-        left = ttl(record, remote.tags, self._clock.now())
-        status = CacheStatus("stale", ttl=left, detail=_detail(error))
-        return _stored(body, link, digest, status)
-
-    async def _is_whole(self, body: bytes) -> bool:
-        """Whether all that a manifest refers to is here; of an index, one of its images.
-
-        Which of them the client wants, only the client knows.
-        """
-        try:
-            manifest = manifests.parse(body, None)
-        except ManifestInvalid:
-            return False
-        if manifest.media_type not in media_types.INDEXES or not manifest.children:
-            # Foreign layers come from elsewhere, here or not.
-            ours = (child for child in manifest.children if not child.has_urls)
-            return all(self._store.has(child.digest) for child in ours)
-        for child in manifest.children:
-            inner = (
-                await self._store.document(child.digest) if self._store.has(child.digest) else None
-            )
-            if inner is not None and await self._is_whole(inner):
-                return True
-        return False
+        now = self._clock.now()
+        if record is None or record.digest is None or not survives(record, remote.tags, now, error):
+            return None
+        body = await self._store.document(record.digest)
+        link = await self._metadata.link(remote.repository, record.digest)
+        if body is None or link is None:
+            return None
+        status = CacheStatus("stale", ttl=ttl(record, remote.tags, now), detail=_detail(error))
+        return _stored(body, link, record.digest, status)
 
     async def _asked(
         self,
@@ -249,42 +246,31 @@ class Manifests:
             return await self._fetched(remote, tag, spend, record)
         at = moment_after(record, self._clock.now())
         now = await self._ask(remote, tag, known)
-        left = remote.tags.fresh_for
-        status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
-        if now.digest is None:
-            return await self._fetched(remote, tag, spend, record)
-        if head and await self._is_kept_for_others(remote, record, now.digest):
+        new = TagRecord(None if now is None else now.digest, at)
+        if head and await self._is_kept_for_others(remote, record, new.digest):
             # Who is told of a new manifest fetches it next.
             raise UpstreamLimited("upstream grants no pull for what is here in an older state")
-        if not head or now.size is None or now.media_type not in _MANIFEST_TYPES:
+        left = remote.tags.fresh_for
+        answer = answer_of_head(now, known, left) if head else None
+        if answer is None:
             if await self._is_spare(remote, record):
                 spend = "refresh"
-            answer = await self._named(remote, now.digest, status, spend)
-            if now.digest != known:
-                # Only now that it is here: until then what was known is worth more.
-                await self._remember(remote.repository, tag, TagRecord(now.digest, at))
-            return answer
-        if now.digest != known:
-            await self._remember(remote.repository, tag, TagRecord(now.digest, at))
-            status = CacheStatus("miss", ttl=left, forward_status=200)
-        return ManifestAnswer(now.digest, now.media_type, now.size, None, status, "none")
+            status = CacheStatus("hit", ttl=left, forward_status=200, is_revalidated=True)
+            answer = await self._of_tag(remote, tag, new, status, spend)
+        if new.digest not in (None, known):
+            # Only now that it is here: until then the known manifest is worth more.
+            await self._remember(remote.repository, tag, TagRecord(answer.digest, at))
+        return answer
 
     async def _is_spare(self, remote: Remote, record: TagRecord | None) -> bool:
         """Whether something older is here that can be served, should a pull not be granted."""
-        error = UpstreamLimited("")
-        if record is None or not survives(record, remote.tags, self._clock.now(), error):
-            return False
-        try:
-            await self._stale(remote, record, error)
-        except UpstreamLimited:
-            return False
-        return True
+        return await self._stale(remote, record, UpstreamLimited("")) is not None
 
     async def _is_kept_for_others(
-        self, remote: Remote, record: TagRecord | None, new: Digest
+        self, remote: Remote, record: TagRecord | None, new: Digest | None
     ) -> bool:
         """Whether a new manifest would cost a pull that is worth more elsewhere."""
-        if remote.upstream.may_refresh or self._store.has(new):
+        if new is None or remote.upstream.may_refresh or self._store.has(new):
             return False
         return await self._is_spare(remote, record)
 
@@ -298,22 +284,31 @@ class Manifests:
 
     async def _ask(
         self, remote: Remote, reference: Reference, known: Digest | None
-    ) -> ManifestHead:
-        """A HEAD, once for all who want it; what it confirms is remembered.
+    ) -> ManifestHead | None:
+        """Ask by HEAD, once for all who want it, and remember what it confirms.
 
         Args:
             remote: the repository.
             reference: in it.
-            known: what a tag has named until now; None: nobody knows, so nothing is confirmed.
+            known: the digest that the tag named before; None if unknown, so that its record is
+                not refreshed.
+
+        Returns:
+            None if only a GET can tell: HEAD is optional, and where it is missing a 404 says
+            nothing of the manifest.
         """
 
-        async def ask() -> ManifestHead:
+        async def ask() -> ManifestHead | None:
             asked_at = self._clock.now()
-            head = await remote.upstream.head_manifest(remote.repository, reference)
-            digest = head.digest or (reference if isinstance(reference, Digest) else None)
+            try:
+                head = await remote.upstream.head_manifest(remote.repository, reference)
+            except NotFound:
+                return None
+            if head is None:
+                return None
+            digest = reference if isinstance(reference, Digest) else head.digest
             if digest is not None:
-                media_type = head.media_type if head.media_type in _MANIFEST_TYPES else None
-                link = Link(media_type=media_type)
+                link = Link(media_type=media_types.of_manifest(head.media_type))
                 await self._metadata.add_links(remote.repository, {digest: link})
             if isinstance(reference, Tag) and digest is not None and known is not None:
                 record = await self._metadata.tag(remote.repository, reference)
@@ -337,7 +332,8 @@ class Manifests:
         (manifest, source), joined = await self._fetching.join(
             key, lambda: self._fetch(remote, reference, spend, known)
         )
-        status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=True)
+        is_stored = manifest.media_type not in media_types.SCHEMAS_1
+        status = CacheStatus("joined" if joined else "miss", forward_status=200, stored=is_stored)
         return ManifestAnswer(
             manifest.digest,
             manifest.media_type,
@@ -355,6 +351,9 @@ class Manifests:
         asked = reference if isinstance(reference, Digest) else None
         if asked is not None and not asked.names(sent.body):
             raise DigestMismatch(f"upstream sent a manifest that is not {asked}")
+        old = schema1.parse(sent.body) if asked is None else None
+        if old is not None:
+            return old, "upstream"
         manifest = manifests.parse(sent.body, sent.content_type, asked)
         await self._keep(remote.repository, manifest)
         if not isinstance(reference, Digest):
@@ -375,7 +374,14 @@ class Manifests:
         await self._link(repository, manifest)
 
     async def _link(self, repository: Repository, manifest: Manifest) -> None:
-        links = {child.digest: _link_to(child) for child in manifest.children}
+        # What an index names may be a manifest, whatever type it states: no blob of that size.
+        is_index = manifest.media_type in media_types.INDEXES
+        links = {
+            child.digest: Link(
+                None if is_index else child.size, media_types.of_manifest(child.media_type)
+            )
+            for child in manifest.children
+        }
         links[manifest.digest] = Link(len(manifest.body), manifest.media_type, is_read=True)
         await self._metadata.add_links(repository, links)
 
@@ -383,14 +389,6 @@ class Manifests:
 def _detail(error: CacheproxyError) -> str:
     """The error's name as a token: UpstreamTimeout becomes upstream-timeout."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-
-
-_MANIFEST_TYPES = media_types.INDEXES | media_types.MANIFESTS
-
-
-def _link_to(child: manifests.Descriptor) -> Link:
-    media_type = child.media_type if child.media_type in _MANIFEST_TYPES else None
-    return Link(child.size, media_type)
 
 
 def _stored(body: bytes, link: Link, digest: Digest, status: CacheStatus) -> ManifestAnswer:

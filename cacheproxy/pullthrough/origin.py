@@ -18,8 +18,7 @@ class Origin:
         upstream: the registry.
         repository: that holds the blob.
         digest: of the blob.
-        size: in bytes, where a manifest's descriptor says so: it is then the blob's size,
-            whatever upstream says.
+        size: in bytes, where a manifest's descriptor says so: a hint, which may be wrong.
         linked: the repository is known to hold the blob.
         retry: when to take up a download that broke.
     """

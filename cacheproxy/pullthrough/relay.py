@@ -7,12 +7,14 @@ from contextlib import aclosing, suppress
 from cacheproxy.domain.digest import Hasher
 from cacheproxy.domain.errors import (
     CacheproxyError,
+    Denied,
     DigestMismatch,
     UpstreamError,
     UpstreamUnavailable,
 )
 from cacheproxy.domain.events import Unexpected
 from cacheproxy.domain.fill_state import HOLD_BACK
+from cacheproxy.domain.resumption import Resumption
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import BlobStream
 from cacheproxy.pullthrough.context import FillContext
@@ -51,6 +53,7 @@ class Relay:
         self._position, self._stop = span
         self._fetched = self._position
         self._hasher = hasher
+        self._resumption = Resumption()
         self._held = b""
         self._rest = b""
         self._end: CacheproxyError | None = None
@@ -120,15 +123,27 @@ class Relay:
             before = self._fetched
             try:
                 await self._attempt()
-            except UpstreamError:
+            except (Denied, UpstreamError) as error:
                 failures = 1 if self._fetched > before else failures + 1
-                seconds = self._origin.retry.delay(failures, random.random())  # noqa: S311  # jitter
-                if seconds is None or not self._size.done():
-                    raise  # without a byte, an error is worth more to a client than a wait
-                await self._context.clock.sleep(seconds)
+                await self._pause(error, failures)
             else:
                 break
         await self._verify()
+
+    async def _pause(self, error: Denied | UpstreamError, failures: int) -> None:
+        """Wait before the next attempt, or raise the error if there is to be none."""
+        seconds = None
+        # Without a byte, an error is worth more to a client than a wait.
+        if self._size.done() and not isinstance(error, Denied):
+            seconds = self._origin.retry.delay(failures, random.random())  # noqa: S311  # jitter
+        before = self._resumption
+        if self._fetched:
+            self._resumption = before.refused(error, is_last=seconds is None)
+        if before.is_partial and not self._resumption.is_partial:
+            return
+        if seconds is None:
+            raise error
+        await self._context.clock.sleep(seconds)
 
     async def _attempt(self) -> None:
         """Fetch what is missing; what comes before it is skipped."""
@@ -136,10 +151,10 @@ class Relay:
         if self._stop is not None and self._fetched >= self._stop and self._size.done():
             return
         async with origin.upstream.get_blob(
-            origin.repository, origin.digest, self._fetched, self._stop
+            origin.repository, origin.digest, self._resumption.start(self._fetched), self._stop
         ) as stream:
             if not self._size.done():
-                self._size.set_result(origin.size if origin.size is not None else stream.size)
+                self._size.set_result(stream.size)
             await self._copy(stream)
         size = self._stop if self._stop is not None else stream.size
         if size is not None and self._fetched < size:

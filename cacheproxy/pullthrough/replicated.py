@@ -53,7 +53,9 @@ class ReplicatedUpstream:
         """Whether pulls may be spent on what is here in an older state."""
         return self._upstream.may_refresh
 
-    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
+    async def head_manifest(
+        self, repository: Repository, reference: Reference
+    ) -> ManifestHead | None:
         """Ask what a reference names."""
         return await self._upstream.head_manifest(repository, reference)
 

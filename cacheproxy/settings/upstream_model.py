@@ -33,6 +33,7 @@ from cacheproxy.settings.kinds import (
 from cacheproxy.settings.secret import Secret
 from cacheproxy.settings.sizes import format_bytes, parse_bytes
 
+_Flag = Annotated[bool, PlainValidator(reading.flag)]
 _OnNotFound = Annotated[Literal["keep", "drop"], PlainValidator(reading.choice("keep", "drop"))]
 
 
@@ -46,6 +47,7 @@ class TagRuleSettings:
         fresh_for: as in `TagSettings`, as are the others.
         stale_while_revalidate: likewise.
         stale_if_error: likewise.
+        stale_if_denied: likewise.
         on_not_found: likewise.
         not_found_for: likewise.
         patience: likewise.
@@ -55,6 +57,7 @@ class TagRuleSettings:
     fresh_for: Duration | None = None
     stale_while_revalidate: Duration | None = None
     stale_if_error: Duration | None = None
+    stale_if_denied: _Flag | None = None
     on_not_found: _OnNotFound | None = None
     not_found_for: Duration | None = None
     patience: Timeout | None = None
@@ -69,6 +72,7 @@ class TagSettings:
         fresh_for: served without asking upstream.
         stale_while_revalidate: after that, served while upstream is asked in the background.
         stale_if_error: after `fresh_for`, served when upstream cannot answer.
+        stale_if_denied: for as long, served too when upstream or its token server refuses us.
         on_not_found: what a 404 does to a tag that is cached.
         not_found_for: how long a 404 is remembered.
         patience: upstream's answer is waited for so long, where what is cached may stand in.
@@ -78,6 +82,7 @@ class TagSettings:
     fresh_for: Duration = 60.0
     stale_while_revalidate: Duration = 0.0
     stale_if_error: Duration = 7 * 86400.0
+    stale_if_denied: _Flag = False
     on_not_found: _OnNotFound = "keep"
     not_found_for: Duration = 10.0
     patience: Timeout = 3.0
@@ -221,7 +226,7 @@ class UpstreamSettings:
         ]
         | None
     ) = field(default=None, repr=False)
-    insecure: Annotated[bool, PlainValidator(reading.flag)] = False
+    insecure: _Flag = False
     token_realms: tuple[HostName, ...] = ()
     max_connections: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 32
     connect_timeout: Timeout = 5.0

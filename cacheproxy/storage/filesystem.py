@@ -138,12 +138,12 @@ class FilesystemStore:
         """Note that a blob was asked for which is still on its way."""
         self.accounts.use(digest)
 
-    async def prove(self, digest: Digest, size: int | None = None) -> FileReader | None:
-        """The blob, read again first if its file is not sealed; a wrong one is put aside."""
+    async def prove(self, digest: Digest) -> FileReader | None:
+        """Return the blob, read again first if its file is not sealed; quarantine a wrong one."""
         blob = self.open(digest)
         if blob is not None:
             return blob
-        verdict = await proof.prove(self._layout, digest, size, self._seals, self._executor)
+        verdict = await proof.prove(self._layout, digest, self._seals, self._executor)
         if verdict in ("quarantined", "in use"):
             said = "it was changed since it was stored, and is wrong"
             self._observer.observe(Damaged(digest, "damaged", verdict, said))

@@ -17,15 +17,12 @@ Verdict = Literal["right", "quarantined", "in use", "none"]
 _STEP = 8 * 1024 * 1024
 
 
-async def prove(
-    layout: Layout, digest: Digest, size: int | None, seals: Seals, executor: Executor
-) -> Verdict:
+async def prove(layout: Layout, digest: Digest, seals: Seals, executor: Executor) -> Verdict:
     """Hash a stored file: right ones are sealed, wrong ones are taken out of the store.
 
     Args:
         layout: of the store.
         digest: whose file.
-        size: that it must have, where that is known: then a wrong one need not be read.
         seals: of the store.
         executor: of threads that may wait for the disk.
 
@@ -37,8 +34,7 @@ async def prove(
             status = file.status()
             if not S_ISREG(status.st_mode):
                 return "none"
-            fits = size is None or status.st_size == size
-            if fits and await _is_right(file, digest, executor):
+            if await _is_right(file, digest, executor):
                 seals.put(digest, file, status)
                 return "right"
             taken = await run_to_end(executor, lambda: quarantine(layout, digest, status))

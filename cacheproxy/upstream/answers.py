@@ -29,6 +29,9 @@ class RefusedElsewhere(UpstreamUnavailable):
     signed for another method. The registry hands out a new one.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_response=True)
+
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
@@ -52,11 +55,11 @@ def error_of(
         case 429:
             return UpstreamLimited(sentence, retry_after(headers.get("Retry-After"), now))
         case 408 | 504:
-            return UpstreamTimeout(sentence)
-        case _ if 400 <= status < 500:
-            return UpstreamRefused(sentence)
+            return UpstreamTimeout(sentence, is_response=True)
+        case _ if 400 <= status < 500 or status == 501:
+            return UpstreamRefused(sentence, is_response=True)
         case _:
-            return UpstreamUnavailable(sentence)
+            return UpstreamUnavailable(sentence, is_response=True)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A registry, asked by the OCI distribution spec (`Upstream`)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -14,6 +14,7 @@ from cacheproxy.domain import media_types
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
     BlobUnknown,
+    CacheproxyError,
     Denied,
     DigestInvalid,
     ManifestInvalid,
@@ -30,10 +31,20 @@ from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
 from cacheproxy.upstream.answers import RefusedElsewhere, content_range, translated
+from cacheproxy.upstream.head_support import HeadSupport
 from cacheproxy.upstream.transport import Ask, Transport, read_at_most
 
 _PAGE_LIMIT = 8 * 1024 * 1024
 _ACCEPT = {"Accept": media_types.ACCEPT}
+_ONE_BYTE = {**_ACCEPT, "Range": "bytes=0-0"}
+# The requests that confirm a blob, and the refusals after which the next one is sent. Some
+# registries refuse every HEAD of a blob (ECR Public answers 401), and some redirect it to a URL
+# that is signed for GET; an empty blob has no first byte, and some storage has no ranges.
+_CONFIRMATIONS: tuple[tuple[str, Mapping[str, str], tuple[type[CacheproxyError], ...]], ...] = (
+    ("HEAD", _ACCEPT, (NotFound, Denied, UpstreamRefused, RefusedElsewhere)),
+    ("GET", _ONE_BYTE, (UpstreamRefused, RefusedElsewhere)),
+    ("GET", _ACCEPT, ()),
+)
 # RFC 8288, as far as registries use it: the first link whose relation is "next".
 _NEXT = re.compile(r"<([^<>]*)>[^<>,]*;\s*rel=\"?next\b", re.IGNORECASE)
 
@@ -45,6 +56,7 @@ class RegistryClient:
         self._transport = transport
         self._clock = clock
         self._root = transport.config.url / "v2"
+        self._heads = HeadSupport(clock)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -70,15 +82,27 @@ class RegistryClient:
         """Whether it grants a pull for what is here in an older state."""
         return self._transport.quotas.grants("refresh")
 
-    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
-        """Ask what a reference names."""
+    async def head_manifest(
+        self, repository: Repository, reference: Reference
+    ) -> ManifestHead | None:
+        """Ask what a reference names; return None if this upstream answers no HEAD."""
+        if self._heads.is_missing:
+            return None
         ask = self._ask("HEAD", repository, f"manifests/{reference}", ManifestUnknown)
-        async with self._transport.send(replace(ask, lane="head")) as response:
-            return ManifestHead(
-                _digest(response.headers.get("Docker-Content-Digest")),
-                response.content_length,
-                media_types.essence(response.headers.get("Content-Type")),
-            )
+        try:
+            async with self._transport.send(replace(ask, lane="head")) as response:
+                media_type = media_types.essence(response.headers.get("Content-Type"))
+                digest = _digest(response.headers.get("Docker-Content-Digest"))
+                if media_type in media_types.SCHEMAS_1:
+                    digest = None  # it is not that of the bytes
+                # No manifest is empty.
+                return ManifestHead(digest, _stated_length(response) or None, media_type)
+        except ManifestUnknown:
+            self._heads.on_refusal(f"{repository} {reference}")
+            raise
+        except (UpstreamRefused, RefusedElsewhere):
+            self._heads.on_refusal(f"{repository} {reference}")
+            return None
 
     async def get_manifest(
         self, repository: Repository, reference: Reference, spend: Spend = "fetch"
@@ -92,28 +116,26 @@ class RegistryClient:
                 body = await read_at_most(response, SIZE_LIMIT)
             except UpstreamUnavailable as error:
                 raise ManifestInvalid(f"the manifest is larger than {SIZE_LIMIT} bytes") from error
+            self._heads.on_success(f"{repository} {reference}")
             self._transport.received(len(body), repository.name)
             self._transport.pulled(repository.name)
             return ManifestBody(body, response.headers.get("Content-Type"))
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
-        """Confirm that the repository holds a blob.
+        """Confirm that the repository holds a blob; return its size if upstream states it.
 
-        Some registries refuse every HEAD of a blob (ECR Public answers 401), and some redirect
-        it to a URL that is signed for GET: those are asked for one byte.
+        The last request is for the whole blob, and is aborted after the response's head.
         """
-        path = f"blobs/{digest}"
-        try:
-            ask = self._ask("HEAD", repository, path, BlobUnknown)
-            async with self._transport.send(replace(ask, lane="head")) as response:
-                return response.content_length
-        except (Denied, UpstreamRefused, RefusedElsewhere):
-            one_byte = {**_ACCEPT, "Range": "bytes=0-0"}
-            ask = self._ask("GET", repository, path, BlobUnknown)
-            async with self._transport.send(
-                replace(ask, headers=one_byte, lane="blob")
-            ) as response:
-                return _extent(response, 0)[1]
+        for method, headers, refusals in _CONFIRMATIONS:
+            ask = self._ask(method, repository, f"blobs/{digest}", BlobUnknown)
+            lane = "head" if method == "HEAD" else "blob"
+            with suppress(*refusals):
+                async with self._transport.send(
+                    replace(ask, headers=headers, lane=lane)
+                ) as response:
+                    size = _extent(response, 0)[1]
+                    return size if size or digest.names(b"") else None
+        raise AssertionError("the last request has an outcome")
 
     @asynccontextmanager
     async def get_blob(
@@ -151,6 +173,8 @@ class RegistryClient:
 
     async def _page(self, ask: Ask, media_type: str) -> Listing:
         async with self._transport.send(ask) as response:
+            if _is_encoded(response):
+                raise UpstreamUnavailable(f"upstream encoded its response to {ask}, unasked")
             body = await read_at_most(response, _PAGE_LIMIT)
             self._transport.received(len(body), ask.repository)
             filters = response.headers.get("OCI-Filters-Applied")
@@ -213,11 +237,27 @@ class ResponseStream:
 def _extent(response: aiohttp.ClientResponse, asked: int) -> tuple[int, int | None]:
     """Where the bytes begin, and how many the whole blob has."""
     if response.status != 206:
-        return 0, response.content_length
+        return 0, _stated_length(response)
     parsed = content_range(response.headers.get("Content-Range"))
     if parsed is None or parsed[0] != asked:
         raise UpstreamRefused("upstream answered another range than it was asked for")
     return asked, parsed[2]
+
+
+def _is_encoded(response: aiohttp.ClientResponse) -> bool:
+    """Whether the response claims a content coding.
+
+    That is a claim about bytes that a digest may contradict: several registries label gzipped
+    layers with the coding that is part of the layer.
+    """
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    return coding not in ("", "identity")
+
+
+def _stated_length(response: aiohttp.ClientResponse) -> int | None:
+    """Return the Content-Length; None if it is missing, or that of another representation."""
+    is_head = response.method == "HEAD"
+    return None if is_head and _is_encoded(response) else response.content_length
 
 
 def _digest(field: str | None) -> Digest | None:

@@ -62,7 +62,9 @@ class Endpoints:
         """Whether any of them grants a pull for what is here in an older state."""
         return any(place.may_refresh for place in (*self._mirrors, self._registry))
 
-    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
+    async def head_manifest(
+        self, repository: Repository, reference: Reference
+    ) -> ManifestHead | None:
         """Ask what a reference names."""
         return await self._first(lambda place: place.head_manifest(repository, reference))
 

@@ -156,8 +156,6 @@ class Transport:
             response = await self._granted(ask, connection)
             if response.status // 100 != 2:
                 raise self._error(ask, response)
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise UpstreamUnavailable(f"upstream encoded its answer to {ask}, unasked")
             with translated(self.config.place):
                 yield response
 
@@ -257,7 +255,8 @@ class Transport:
         """
         with self.health.asking() as turn:
             response = await self._once(session, ask, authorization)
-            if response.status >= 500:
+            # A 501 is about a feature (RFC 9110 §15.6.2); the server itself is well.
+            if response.status >= 500 and response.status != 501:
                 failure = UpstreamUnavailable(f"{self.config.place} answered {response.status}")
                 self.health.fail(turn, failure, self._retry_after(response))
             return response

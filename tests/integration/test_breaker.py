@@ -303,12 +303,12 @@ async def test_waiting_for_other_blobs_is_no_silence(hub: ScriptedRegistry, tmp_
         assert list(bodies) == [layer.body for layer in NEW.layers]
 
 
-async def test_what_is_not_all_here_is_asked_for(hub: ScriptedRegistry, tmp_path: Path) -> None:
-    """A tag whose layers are gone is no answer to silence: upstream is asked, and may be back."""
+async def test_a_missing_manifest_is_asked_for(hub: ScriptedRegistry, tmp_path: Path) -> None:
+    """A silent upstream is asked for a cached tag whose manifest is gone, and may be back."""
     async with _serving(hub, tmp_path, answer_timeout=1.0) as proxy:
         await pull_old(proxy)
         for file in proxy.files("blobs"):
-            if file.read_bytes() == OLD.layers[0].body:
+            if file.read_bytes() == OLD.manifest:
                 file.unlink()
         proxy.clock.advance(FRESH_FOR + 1)
         hub.script(Match("HEAD"), NoAnswer())

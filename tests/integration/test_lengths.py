@@ -50,11 +50,12 @@ async def _is_well(proxy: HastyProxy, path: str, body: bytes) -> bool:
 
 @pytest.mark.parametrize("delta", _OF_A_HEAD)
 async def test_head_of_a_cold_blob(hub: ScriptedRegistry, proxy: HastyProxy, delta: int) -> None:
-    """A HEAD's length is passed on to who asked, and forgotten: the blob can be pulled."""
+    """A HEAD's length is passed on if it can be so, and forgotten: the blob can be pulled."""
     hub.add_blob(_A, _BLOB.body)
     hub.script(Match("HEAD"), WrongContentLength(delta))
     answer = await see(proxy, _BY_BLOB, method="HEAD")
-    assert (answer.status, answer.headers["Content-Length"]) == (200, str(_SIZE + delta))
+    stated = str(_SIZE + delta) if delta > -_SIZE else None
+    assert (answer.status, answer.headers.get("Content-Length")) == (200, stated)
     assert _is_right(await see(proxy, _BY_BLOB, method="HEAD"), _BLOB.body, "HEAD")
     assert await _is_well(proxy, _BY_BLOB, _BLOB.body)
 

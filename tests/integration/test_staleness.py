@@ -23,6 +23,7 @@ from tests.integration.tags import (
 from tests.support.hasty import HastyProxy
 from tests.support.scripted_registry import (
     Always,
+    Bearer,
     BigErrorBody,
     Fault,
     Garbage,
@@ -162,6 +163,34 @@ async def test_refused(hub: ScriptedRegistry, stale: HastyProxy, status: int) ->
         answer = await see(stale, BY_TAG, method=method)
         assert answer.status == 403
         assert OLD.manifest not in answer.body
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_and_kept(hub: ScriptedRegistry, tmp_path: Path, status: int) -> None:
+    """With `stale_if_denied` a refusal is outlived as an outage is."""
+    async with serving(hub, tmp_path, stale_if_denied=True) as proxy:
+        await pull_old(proxy)
+        proxy.clock.advance(FRESH_FOR + 1)
+        hub.script(Match(), Always(StatusFault(status)))
+        for method in ("GET", "HEAD"):
+            assert is_stale(await see(proxy, BY_TAG, method=method), "denied")
+        proxy.clock.advance(STALE_IF_ERROR)
+        assert (await see(proxy, BY_TAG)).status == 403
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_refused_by_the_token_server(tmp_path: Path, kept: bool) -> None:
+    """A token server's 401 is a refusal: `stale_if_denied` says whether a cached tag is served."""
+    async with (
+        ScriptedRegistry(auth=Bearer()) as registry,
+        serving(registry, tmp_path, stale_if_denied=kept) as proxy,
+    ):
+        await pull_old(proxy)
+        proxy.clock.advance(FRESH_FOR + 1)
+        registry.revoke_tokens()
+        registry.tokens.script(Match(), Always(StatusFault(401)))
+        answer = await see(proxy, BY_TAG)
+        assert answer.status == (200 if kept else 403)
 
 
 async def test_kept_when_not_found(hub: ScriptedRegistry, stale: HastyProxy) -> None:

@@ -80,7 +80,7 @@ async def test_a_blob_that_upstream_denies(hub: ScriptedRegistry, warm: HastyPro
         answer = await see(warm, _BLOB_OF_B, method=method)
         assert answer.status == 404
         assert _BLOB.body not in answer.body
-    assert hub.blob_gets(_BLOB.digest) == hub.requests("GET", _BLOB_OF_A)
+    assert sum(entry.status == 200 for entry in hub.blob_gets(_BLOB.digest)) == 1
     assert (await see(warm, _BLOB_OF_A)).body == _BLOB.body
 
 
@@ -304,7 +304,7 @@ class TestTwoUpstreams:
         for what in (f"blobs/{_BLOB.digest}", f"manifests/{_IMAGE.digest}", "manifests/1"):
             answer = await self._of_other(both, what)
             assert answer.status == 404
-        assert len(other.requests()) == 3
+        assert {entry.status for entry in other.requests()} == {404}
 
     async def test_down(self, other: ScriptedRegistry, both: HastyProxy) -> None:
         """Nor while the other is down."""

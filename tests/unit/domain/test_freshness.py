@@ -112,6 +112,14 @@ def test_what_a_record_survives(error: CacheproxyError, expected: bool, on_not_f
     assert survives(_FOUND, policy, _FOUND.checked_at + 3600, error) is expected
 
 
+@pytest.mark.parametrize(("age", "expected"), [(3600, True), (8 * 86400, False)])
+def test_a_refusal_is_the_operators_choice(age: float, expected: bool) -> None:
+    """A 401 or 403 keeps what is cached for `stale_if_error`, if the policy allows it."""
+    now, error = _FOUND.checked_at + age, Denied("x")
+    assert survives(_FOUND, TagPolicy(stale_if_denied=True), now, error) is expected
+    assert not survives(_FOUND, TagPolicy(), now, error)
+
+
 @pytest.mark.parametrize("error", [ManifestUnknown("x"), RepositoryUnknown("x")])
 def test_a_deleted_tag_is_the_operators_choice(error: CacheproxyError) -> None:
     """A 404 keeps or drops what is cached, as the policy says."""

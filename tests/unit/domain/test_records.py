@@ -19,8 +19,14 @@ from cacheproxy.domain.records import Link
         pytest.param(
             Link(5), Link(None, "a", is_read=True), Link(5, "a", is_read=True), id="read, and more"
         ),
+        pytest.param(
+            Link(6, "b"), Link(5, "a", is_read=True), Link(5, "a", is_read=True), id="a claim"
+        ),
+        pytest.param(
+            Link(6, "b", is_read=True), Link(5, "a"), Link(6, "b", is_read=True), id="a fact"
+        ),
     ],
 )
 def test_what_is_known_is_not_forgotten(new: Link, known: Link | None, expected: Link) -> None:
-    """A link takes what it lacks from what was known, and overrules the rest."""
+    """A link takes what it lacks from what was known, and overrules all but a manifest itself."""
     assert new.or_known(known) == expected

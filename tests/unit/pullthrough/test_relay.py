@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, DigestMismatch, UpstreamUnavailable
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    Denied,
+    DigestMismatch,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from cacheproxy.domain.events import Unexpected
 from cacheproxy.domain.reference import Name, Repository
 from cacheproxy.domain.retry import RetryPolicy
@@ -31,6 +37,7 @@ class _Upstream:
     def __init__(self, *breaks: tuple[int, Exception], body: bytes = _BODY) -> None:
         self._breaks = list(breaks)
         self._body = body
+        self.refusal: CacheproxyError | None = None
         self.start = 0
         self.starts: list[int] = []
         self.distrusted: list[Digest] = []
@@ -46,6 +53,8 @@ class _Upstream:
         """Begin to send."""
         self.start = start
         self.starts.append(start)
+        if start and self.refusal is not None:
+            raise self.refusal
         yield self
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -85,6 +94,27 @@ async def test_a_relay_that_breaks_goes_on_where_it_was(relay: Any) -> None:
     made, _ = relay(upstream)
     assert await _read(made) == _BODY
     assert upstream.starts == [0, 5000]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "starts"),
+    [
+        pytest.param(UpstreamRefused("416"), [0, 5000, 0], id="refused"),
+        pytest.param(Denied("403"), [0, 5000, 0], id="denied"),
+        pytest.param(
+            UpstreamUnavailable("500", is_response=True), [0, 5000, 5000, 0], id="server error"
+        ),
+    ],
+)
+async def test_a_relay_whose_range_is_refused_takes_the_whole(
+    relay: Any, refusal: CacheproxyError, starts: list[int]
+) -> None:
+    """A relay whose rest is refused asks for the whole, and skips what its reader has."""
+    upstream = _Upstream((5000, UpstreamUnavailable("it broke")))
+    upstream.refusal = refusal
+    made, _ = relay(upstream)
+    assert await _read(made) == _BODY
+    assert upstream.starts == starts
 
 
 async def test_a_relay_gives_up(relay: Any) -> None:

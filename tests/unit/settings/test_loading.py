@@ -98,7 +98,7 @@ logging: {level: debug, format: console}
             aliases=("s.example.com",),
             official_namespace="library",
             credentials=CredentialsSettings("me", Secret("pa ss")),
-            tags=TagSettings(0, 1, 120, "drop", 3 * 3600),
+            tags=TagSettings(0, 1, 120, on_not_found="drop", not_found_for=3 * 3600),
             allow=("team/**", "*/x?"),
             deny=("team/private/**",),
             ca_file=Path("ca.pem"),

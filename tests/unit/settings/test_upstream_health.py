@@ -17,7 +17,7 @@ def _upstream(text: str) -> str:
     return f"upstreams:\n  quay.io:\n    {text}\n"
 
 
-_KEYS = "its keys are fresh_for, stale_while_revalidate, stale_if_error, on_not_found, "
+_KEYS = "its keys are fresh_for, stale_while_revalidate, stale_if_error, stale_if_denied, "
 
 
 @pytest.mark.parametrize(

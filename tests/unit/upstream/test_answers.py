@@ -40,6 +40,7 @@ _NOW = 1_672_531_200.0  # Sun, 01 Jan 2023 00:00:00 GMT
         (405, UpstreamRefused),
         (416, UpstreamRefused),
         (451, UpstreamRefused),
+        (501, UpstreamRefused),
         (500, UpstreamUnavailable),
         (502, UpstreamUnavailable),
         (503, UpstreamUnavailable),
