@@ -89,7 +89,10 @@ class Download:
         seconds = retry.delay(failures, random.random())  # noqa: S311  # jitter is no secret
         if seconds is None:
             raise error
-        if isinstance(error, UpstreamLimited | UpstreamResting) and error.retry_after is not None:
+        if (
+            isinstance(error, UpstreamLimited | UpstreamUnavailable)
+            and error.retry_after is not None
+        ):
             seconds = max(seconds, error.retry_after)
         if seconds > self._longest_pause:
             raise error  # the bytes on disk wait for the next attempt; clients would be cut

@@ -42,6 +42,17 @@ def may_follow(location: URL, upstream: URL, allowed: frozenset[str] = frozenset
     return known or not _is_local(host) or _is_local(upstream_host)
 
 
+def may_keep_login(location: URL, sender: URL) -> bool:
+    """Return whether a token server's redirect may be followed with the login.
+
+    It must lead to the same origin, or from http to https on the same host at the default ports.
+    """
+    if _host(location) != _host(sender):
+        return False
+    there, here = (location.scheme, location.port), (sender.scheme, sender.port)
+    return there == here or (here, there) == (("http", 80), ("https", 443))
+
+
 def _host(url: URL) -> str:
     """The host as resolvers compare it; none where that is for a resolver to find out.
 
