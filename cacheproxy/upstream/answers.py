@@ -194,7 +194,8 @@ def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
     if remaining is None:
         return None
     limit = _GRANTED.match(_quota_field(headers, "limit"))
-    window = remaining[2] or (limit[2] if limit else None) or _quota_field(headers, "window")
+    policy = _GRANTED.match(_quota_field(headers, "window"))
+    window = remaining[2] or (limit[2] if limit else None) or (policy[1] if policy else None)
     reset = _seconds_until(_quota_field(headers, "reset"), now)
     seconds = reset if reset is not None else float(window) if window else None
     return RateLimit(

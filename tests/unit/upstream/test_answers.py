@@ -249,6 +249,16 @@ def test_what_the_rate_limit_is() -> None:
             RateLimit(7, 100, 60.0),
             id="a window in the policy",
         ),
+        pytest.param(
+            {"ratelimit-remaining": "7", "ratelimit-window": "60"},
+            RateLimit(7, None, 60.0),
+            id="a window of its own",
+        ),
+        pytest.param(
+            {"ratelimit-remaining": "7", "ratelimit-window": "soon"},
+            RateLimit(7),
+            id="a window that is none",
+        ),
         pytest.param({"RateLimit": "soon"}, None, id="a word"),
         pytest.param({"ratelimit-limit": "100", "ratelimit-reset": "30"}, None, id="no remainder"),
     ],
