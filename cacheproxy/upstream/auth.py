@@ -22,7 +22,7 @@ from cacheproxy.upstream.token_cache import TokenCache
 from cacheproxy.upstream.tokens import LoginRefused, TokenServer, token_url
 from cacheproxy.upstream.trust import may_follow, realm_may_have_credentials
 
-# Seconds until `/v2/` is asked for its challenge again; and if that failed.
+# Seconds until `/v2/` is asked for its challenge again; and if that failed, or was of no use.
 _LEARN_EVERY = 300.0
 _LEARN_AGAIN = 5.0
 _SCOPES = 10_000
@@ -124,7 +124,7 @@ class Authorizer:
             Denied: nothing that we have answers these challenges.
             UpstreamError: the token server failed.
         """
-        known, asked = self._challenge, self._answers(challenges)
+        known, asked = self._challenge, self._select(challenges)
         if tried.failure is not None and asked in (None, tried.challenge):
             raise tried.failure
         try:
@@ -189,12 +189,14 @@ class Authorizer:
         return self._credentials[account] if self._credentials else None
 
     def _choose(self, challenges: Sequence[Challenge]) -> Challenge:
-        chosen = self._answers(challenges)
+        chosen = self._select(challenges)
         if chosen is None:
-            raise Denied("upstream wants credentials, and none are configured for it")
+            raise Denied(
+                "upstream wants credentials, and none are configured for it; set its `credentials`"
+            )
         return chosen
 
-    def _answers(self, challenges: Sequence[Challenge]) -> Challenge | None:
+    def _select(self, challenges: Sequence[Challenge]) -> Challenge | None:
         """Return the challenge to answer; without any, the one that upstream had last."""
         for challenge in challenges:
             if isinstance(challenge, Bearer):
@@ -205,8 +207,11 @@ class Authorizer:
         return Basic() if self._credentials else None
 
     def _drop(self) -> None:
-        """Drop what upstream has asked for, so that it is asked again."""
-        self._challenge = self._learnt = None
+        """Drop what upstream has asked for, so that it is asked again; `/v2/` a little later."""
+        self._challenge = None
+        if self._learnt is not None:
+            challenges, ends = self._learnt
+            self._learnt = challenges, min(ends, self._clock.monotonic() + _LEARN_AGAIN)
 
     async def _ask_for_challenges(self) -> tuple[Challenge, ...]:
         challenges: tuple[Challenge, ...] = ()

@@ -150,7 +150,7 @@ class Transport:
         self.health.check()
         self.quotas.check(ask.lane, ask.spend)
         async with AsyncExitStack() as connection:
-            response = await self._granted(ask, connection)
+            response = await self._request(ask, connection)
             if response.status // 100 != 2:
                 raise self._error(ask, response)
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -174,10 +174,10 @@ class Transport:
         if not self.config.mirror:
             self._observer.observe(UpstreamPulled(self.config.registry, repository))
 
-    async def _granted(self, ask: Ask, connection: AsyncExitStack) -> aiohttp.ClientResponse:
+    async def _request(self, ask: Ask, connection: AsyncExitStack) -> aiohttp.ClientResponse:
         """Return the response; a pull that one account is not granted, the next one may be."""
         if ask.spend is None:
-            response = await self._authorized(ask, self.quotas.any_account, connection)
+            response = await self._request_as(ask, self.quotas.any_account, connection)
             if self._is_limited(ask, response):
                 self.quotas.limit(ask.lane, self._wait_of(response))
             return response
@@ -185,7 +185,7 @@ class Transport:
         while True:
             left -= 1
             account = self.quotas.account(ask.spend)
-            response = await self._authorized(ask, account, connection)
+            response = await self._request_as(ask, account, connection)
             if not self._is_limited(ask, response):
                 return response
             source = rate_limit_source(response.headers)
@@ -201,7 +201,7 @@ class Transport:
     def _wait_of(self, response: aiohttp.ClientResponse) -> float | None:
         return wait_of(response.headers, self._clock.now())
 
-    async def _authorized(
+    async def _request_as(
         self, ask: Ask, account: int, connection: AsyncExitStack
     ) -> aiohttp.ClientResponse:
         """Return the response to what upstream's challenge wants.

@@ -329,6 +329,23 @@ async def test_the_ping_is_learnt_once(
     assert server.pinged == [_PING] * 2
 
 
+async def test_a_ping_whose_challenge_is_of_no_use_is_asked_again_soon(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """Whoever asks for what its token server refuses has `/v2/` asked once in five seconds."""
+    authorizer = make()
+    server.challenges = (_BEARER,)
+    server.refuses = lambda _: True
+    for _ in range(3):
+        challenges = await authorizer.learn()
+        with pytest.raises(LoginRefused):
+            await authorizer.go_on(challenges, _SCOPE, Attempt())
+    assert len(server.pinged) == 1
+    clock.advance(6)
+    await authorizer.learn()
+    assert len(server.pinged) == 2
+
+
 async def test_a_ping_that_fails_is_asked_again_soon(
     make: Make, server: FakeTokenServer, clock: FakeClock
 ) -> None:

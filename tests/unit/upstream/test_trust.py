@@ -180,12 +180,21 @@ def test_a_redirect_is_not_followed(location: str, upstream: str) -> None:
         pytest.param("https://10.0.0.9:9000/b", _HUB, "10.0.0.9", id="a private address"),
         pytest.param("https://minio.internal/b", _HUB, "minio.internal", id="an internal name"),
         pytest.param("http://127.0.0.1/b", "http://r.example", "127.0.0.1", id="loopback"),
+        pytest.param("https://[fd00::9]:9000/b", _HUB, "[fd00::9]", id="an IPv6 address"),
+        pytest.param("https://[fd00::9]:9000/b", _HUB, "[fd00::9]:9000", id="and its port"),
+        pytest.param("https://10.0.0.9:9000/b", _HUB, "10.0.0.9:9000", id="a port"),
     ],
 )
 def test_a_named_host_may_be_redirected_to(location: str, upstream: str, allowed: str) -> None:
     """A private host that the operator has named may be redirected to, and no other one."""
     assert may_follow(URL(location), URL(upstream), frozenset({allowed}))
     assert not may_follow(URL(location), URL(upstream), frozenset({"10.0.0.8"}))
+
+
+def test_another_port_than_the_named_one_is_another_host() -> None:
+    """A host that is named with a port may be redirected to at that port alone."""
+    location = URL("https://10.0.0.9:22/b")
+    assert not may_follow(location, URL(_HUB), frozenset({"10.0.0.9:9000"}))
 
 
 def test_a_named_host_is_no_way_to_less_security() -> None:
