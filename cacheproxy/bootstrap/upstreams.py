@@ -49,7 +49,11 @@ def make_config(settings: UpstreamSettings, workers: int = 1) -> UpstreamConfig:
         url=URL(settings.url),
         credentials=make_credentials(settings, tls),
         realms=frozenset(settings.token_realms),
+        redirect_hosts=frozenset(settings.redirect_hosts),
         tls=tls,
+        tls_elsewhere=tls_context(settings.ca_file, None, insecure=settings.insecure)
+        if certificate
+        else tls,
         proxy=URL(settings.proxy_url) if settings.proxy_url else None,
         max_connections=settings.max_connections,
         connect_timeout=settings.connect_timeout,
@@ -63,7 +67,6 @@ def make_config(settings: UpstreamSettings, workers: int = 1) -> UpstreamConfig:
         offline=settings.offline is True,
         max_bandwidth=_part(settings.max_bandwidth, workers),
         patience=settings.tags.patience,
-        mirror_tls=tls_context(settings.ca_file, None, insecure=settings.insecure),
     )
 
 
@@ -102,7 +105,7 @@ def _mirror(config: UpstreamConfig, url: URL) -> UpstreamConfig:
         mirrors=(),
         # Nobody but the registry itself is shown who we are.
         credentials=(),
-        tls=config.mirror_tls,
+        tls=config.tls_elsewhere,
         # There are other places to ask, so one failure is enough to do so.
         breaker=replace(config.breaker, failures=1),
     )

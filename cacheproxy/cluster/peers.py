@@ -17,6 +17,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import BlobUnknown, Denied, UpstreamLimited, UpstreamUnavailable
 from cacheproxy.domain.events import PeerReceived
 from cacheproxy.domain.peer import ASKER, PATH, READERS, SIZE, START, WAITING
+from cacheproxy.inprocess.failures import explain_failure
 from cacheproxy.ports import BlobStream, Clock, Observer
 
 _READ_BUFFER = 512 * 1024
@@ -121,7 +122,8 @@ class HttpPeers:
             self._silent[address] = self._clock.monotonic() + _SILENT_SECONDS
             raise UpstreamUnavailable(f"replica {address} does not answer") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamUnavailable(f"replica {address}: {type(error).__name__}") from error
+            what = explain_failure(error).what
+            raise UpstreamUnavailable(f"replica {address}: {what}") from error
 
 
 def _query(part: Part) -> dict[str, str]:

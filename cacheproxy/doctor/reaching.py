@@ -14,6 +14,7 @@ from yarl import URL
 
 from cacheproxy.doctor.findings import Finding, in_thread
 from cacheproxy.doctor.way import answered, of_tls
+from cacheproxy.inprocess.failures import explain_failure
 from cacheproxy.ports import Clock
 from cacheproxy.upstream.config import UpstreamConfig
 
@@ -255,7 +256,7 @@ def _unreadable(place: Place, name: str, error: Exception) -> Finding:
         advice = f"see what it allows, and its user and password in {place.key}.proxy_url"
         return Finding(name, "failed", said, advice)
     # By its kind alone: a message may have an address in it, with a proxy's password.
-    said = f"what comes is no HTTP, or breaks off ({type(error).__name__})"
+    said = f"what comes is no HTTP, or breaks off: {explain_failure(error).what}"
     advice = f"see what listens at {place.key}.url: its scheme or its port may be another's"
     return Finding(name, "failed", said, advice)
 

@@ -12,6 +12,7 @@ import aiohttp
 from cacheproxy.doctor.findings import Finding
 from cacheproxy.doctor.images import Sample
 from cacheproxy.domain import media_types
+from cacheproxy.inprocess.failures import explain_failure
 from cacheproxy.settings.addresses import Address
 from cacheproxy.settings.model import Settings
 from cacheproxy.settings.upstream_model import UpstreamSettings
@@ -122,7 +123,7 @@ class _Asking:
         except TimeoutError:
             return _Answer(0, "", "no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Answer(0, "", f"no answer ({type(error).__name__})")
+            return _Answer(0, "", explain_failure(error).what)
 
 
 def _message(body: bytes) -> str:

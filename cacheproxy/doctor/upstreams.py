@@ -87,7 +87,7 @@ def _places(config: UpstreamConfig, key: str) -> list[Place]:
         Place(
             f"{config.registry} (mirror {url.authority})",
             key,
-            replace(config, url=url, tls=config.mirror_tls, credentials=()),
+            replace(config, url=url, tls=config.tls_elsewhere, credentials=()),
         )
         for url in config.mirrors
     ]

@@ -17,7 +17,7 @@ CacheproxyError
 │   └── RepositoryUnknown
 ├── Denied                     upstream refuses us, or the operator's rules refuse the client
 ├── UpstreamError              upstream failed; a cached copy may stand in
-│   ├── UpstreamLimited        429
+│   ├── UpstreamLimited        429, or a 403 that says when to come back
 │   ├── UpstreamTimeout        nothing came within a deadline
 │   ├── ConnectionsBusy        all of our connections to it are in use
 │   ├── UpstreamRefused        it will not do what we ask: 501, or a 4xx other than those above
@@ -116,7 +116,7 @@ class UpstreamError(CacheproxyError):
 
 
 class UpstreamLimited(UpstreamError):
-    """Upstream answered 429.
+    """Upstream limits our requests: a 429, or a 403 that says when to come back.
 
     Attributes:
         retry_after: seconds until asking again may help, where upstream said so.
@@ -148,19 +148,24 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """No connection, a 5xx, or an answer that breaks the protocol."""
+    """No connection, a 5xx, or an answer that breaks the protocol.
+
+    Attributes:
+        retry_after: seconds until asking again may help; None if unknown.
+    """
+
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, is_response: bool = False
+    ) -> None:
+        super().__init__(message, is_response=is_response)
+        self.retry_after = retry_after
 
 
 class UpstreamResting(UpstreamUnavailable):
-    """It failed a moment ago: nobody asks it for a while.
-
-    Attributes:
-        retry_after: seconds until asking again may help.
-    """
+    """It failed a moment ago: nobody asks it for a while."""
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+        super().__init__(message, retry_after)
 
 
 class UpstreamOffline(UpstreamUnavailable):

@@ -13,8 +13,7 @@ from typing import Literal
 Spend = Literal["refresh", "fetch"]
 """The reason for a pull: to renew what is cached, or to fetch what is not."""
 
-# Seconds. Docker Hub's window; and how long an empty quota is believed to be empty.
-_WINDOW = 6 * 3600.0
+# Seconds: an empty quota is believed to be empty for no longer.
 _NOTHING_LEFT = 60.0
 
 
@@ -25,7 +24,7 @@ class RateLimit:
     Attributes:
         remaining: pulls that are left.
         limit: pulls in a window; None if unknown.
-        window: in seconds, likewise.
+        window: seconds until they are granted anew, at most; likewise.
         source: the account or the address that upstream counts; None if unknown.
     """
 
@@ -57,14 +56,15 @@ class Quota:
 
         The reserve is kept until the window is over or upstream says something else, as it
         does with each HEAD. An empty quota counts for a moment only: most windows move, and a
-        pull that is not granted costs no more than a 429.
+        pull that is not granted costs no more than a 429. Without a window it does not count
+        at all: what it limits, and for how long, is unknown.
         """
         if now < self.refused_until:
             return self.refused_until - now
         seen = self.seen
         if seen is None or seen.remaining > (reserve if spend == "refresh" else 0):
             return 0.0
-        window = seen.window or _WINDOW
+        window = seen.window or 0.0
         believed = window if spend == "refresh" else min(window, _NOTHING_LEFT)
         return max(0.0, self.seen_at + believed - now)
 

@@ -20,8 +20,8 @@ from cacheproxy.domain.errors import NameInvalid, NotAnEndpoint, UpstreamAmbiguo
 Endpoint = Literal["ping", "manifest", "blob", "tags", "referrers"]
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-# What may stand in a path: the characters of names, tags, digests and host names, no more.
-_PATH = re.compile(r"[A-Za-z0-9._:=+@/_-]*")
+# What may stand in a path: the characters of names, tags, digests and hosts (`[::1]:5000`).
+_PATH = re.compile(r"[A-Za-z0-9._:=+@/\[\]-]*")
 _QUERY_LIMIT = 4096
 
 

@@ -92,7 +92,7 @@ def headers_of(error: CacheproxyError) -> dict[str, str]:
         case UpstreamLimited():
             seconds = _RETRY_AFTER if error.retry_after is None else error.retry_after
             return {"Retry-After": str(max(1, math.ceil(seconds)))}
-        case UpstreamResting() | ConnectionsBusy():
+        case UpstreamUnavailable() | ConnectionsBusy() if error.retry_after is not None:
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case _:
             return {}

@@ -98,7 +98,10 @@ class Download:
         seconds = retry.delay(failures, random.random())  # noqa: S311  # jitter is no secret
         if seconds is None:
             return None
-        if isinstance(error, UpstreamLimited | UpstreamResting) and error.retry_after is not None:
+        if (
+            isinstance(error, UpstreamLimited | UpstreamUnavailable)
+            and error.retry_after is not None
+        ):
             seconds = max(seconds, error.retry_after)
         # The bytes on disk wait for the next attempt; clients would be cut.
         return seconds if seconds <= self._longest_pause else None

@@ -12,7 +12,9 @@ from cacheproxy.settings.secret import HIDDEN
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(rf"({_HOST.pattern})(?::([0-9]{{1,5}}))?")
+_HOST_AND_PORT = re.compile(
+    rf"(?:\[([0-9a-f:.]{{2,45}})\]|{_HOST.pattern})(?::([0-9]{{1,5}}))?", re.IGNORECASE
+)
 _LISTEN = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 _NUMERIC = re.compile(r"[0-9.]+")
 _HOST_LIMIT = 255
@@ -70,7 +72,7 @@ def parse_registry(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """Read `host` or `host:port`; return it in lower case, without a default port.
+    """Read `host`, `host:port` or `[::1]:5000`; return it in lower case, without a default port.
 
     Raises:
         ValueError: it is none.
@@ -80,6 +82,8 @@ def parse_host(text: str) -> str:
     if match is None:
         hint = "; write the host alone, without https:// or a path" if "/" in text else ""
         raise ValueError(f"{quoted(text)} is not a host or host:port{hint}")
+    if match[1] is not None:
+        _check_six(match[1])
     if match[2] is not None:
         _port(match[2])
     return host
@@ -106,7 +110,7 @@ def parse_registry_url(text: str) -> str:
     """
     parts = _split(text)
     _check_bare(parts)
-    path = parts.path.rstrip("/")
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
     if path.endswith("/v2"):
         raise ValueError("must end before /v2/, which is added to it")
     if not _PATH.fullmatch(path):

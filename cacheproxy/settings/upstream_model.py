@@ -187,11 +187,12 @@ class UpstreamSettings:
         tags: how long tags are believed.
         allow: patterns of the repositories that may be pulled.
         deny: and of those that may not, though allowed.
-        ca_file: PEM; trusted instead of the system's certificate authorities.
+        ca_file: PEM; trusted beside the system's certificate authorities.
         client_certificate: for upstreams that ask for one.
         proxy_url: of an HTTP proxy on the way; may hold a password.
         insecure: do not verify its certificate.
         token_realms: further hosts that credentials may be sent to for a token.
+        redirect_hosts: hosts that redirects may lead to although they are private.
         max_connections: at once.
         connect_timeout: for the connection and its TLS handshake.
         answer_timeout: for the head of an answer; all of it but for blobs, twice as long.
@@ -228,6 +229,7 @@ class UpstreamSettings:
     ) = field(default=None, repr=False)
     insecure: _Flag = False
     token_realms: tuple[HostName, ...] = ()
+    redirect_hosts: tuple[HostName, ...] = ()
     max_connections: Annotated[int, PlainValidator(reading.whole(1, 10_000))] = 32
     connect_timeout: Timeout = 5.0
     answer_timeout: Timeout = 10.0

@@ -2,13 +2,13 @@
 
 import email.utils
 import errno
-import os
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import aiohttp
+from yarl import URL
 
 from cacheproxy.domain.errors import (
     CacheproxyError,
@@ -20,6 +20,7 @@ from cacheproxy.domain.errors import (
     UpstreamUnavailable,
 )
 from cacheproxy.domain.rate_limit import RateLimit
+from cacheproxy.inprocess.failures import explain_failure
 
 
 class RefusedElsewhere(UpstreamUnavailable):
@@ -33,74 +34,153 @@ class RefusedElsewhere(UpstreamUnavailable):
         super().__init__(message, is_response=True)
 
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
-_GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
 # An address, or an account's identifier; it becomes part of a key.
 _SOURCE = re.compile(r"[0-9A-Za-z._:%-]{1,100}")
-# What no wait is longer than; and what is no number of seconds, but a time (seen at Docker Hub).
+# Each quota field has been seen under these names.
+_NAMES = ("ratelimit-{}", "x-ratelimit-{}", "x-rate-limit-{}")
+_GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
+# The single field of the IETF's later drafts: `limit=100, remaining=0, reset=30`, then
+# `"default";r=0;t=30` beside a policy of `"default";q=100;w=60`.
+_IN_ONE_FIELD = {
+    "remaining": re.compile(r"\b(?:remaining|r)=([0-9]{1,9})\b"),
+    "limit": re.compile(r"\b(?:limit|q)=([0-9]{1,9})\b"),
+    "reset": re.compile(r"\b(?:reset|t)=([0-9]{1,9})\b"),
+    "window": re.compile(r"\bw=([0-9]{1,9})\b"),
+}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# The longest wait; and the numbers that are no seconds to wait but a time, in seconds (seen at
+# Docker Hub) or in milliseconds.
 LONGEST_WAIT = 300.0
 _EPOCH = 1e9
+_EPOCH_MILLISECONDS = 1e12
+# The longest time in seconds for which a report of a quota counts.
+_LONGEST_WINDOW = 86_400.0
 
 
 def error_of(
     status: int, request: str, headers: Mapping[str, str], missing: type[NotFound], now: float
 ) -> CacheproxyError:
-    """The error that an answer of this status is."""
+    """Return the error that a response of this status is."""
     sentence = f"upstream answered {status} to {request}"
+    if is_limit(status, headers, now):
+        return UpstreamLimited(sentence, wait_of(headers, now))
     match status:
         case 404:
             return missing(sentence)
         case 401 | 403:
             return Denied(sentence)
-        case 429:
-            return UpstreamLimited(sentence, retry_after(headers.get("Retry-After"), now))
         case 408 | 504:
             return UpstreamTimeout(sentence, is_response=True)
         case _ if 400 <= status < 500 or status == 501:
             return UpstreamRefused(sentence, is_response=True)
+        case 503:
+            wait = retry_after(headers.get("Retry-After"), now)
+            return UpstreamUnavailable(sentence, wait, is_response=True)
         case _:
             return UpstreamUnavailable(sentence, is_response=True)
 
 
 @contextmanager
-def translated(registry: str) -> Iterator[None]:
-    """Turn whatever goes wrong between us and an upstream into our errors."""
+def translated(place: str) -> Iterator[None]:
+    """Turn a failure between us and an upstream into an error of ours, within this context."""
     try:
         yield
     except TimeoutError as error:
-        raise UpstreamTimeout(f"{registry} did not answer in time") from error
+        raise UpstreamTimeout(f"{place} did not answer in time") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ETIMEDOUT:
-            raise UpstreamTimeout(f"{registry} did not answer in time") from error
+            raise UpstreamTimeout(f"{place} did not answer in time") from error
         # ValueError: an answer that aiohttp or yarl cannot read, such as a broken Location.
-        raise UpstreamUnavailable(f"{registry} cannot be read from: {_named(error)}") from error
+        raise UpstreamUnavailable(f"{place}: {explain_failure(error)}") from error
 
 
-def _named(error: BaseException) -> str:
-    """What happened, without an address: a redirect's URL may be a signed one, a secret."""
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, ssl.SSLError):
-        reason = getattr(cause, "reason", None) or type(cause).__name__
-        return f"TLS: {reason.lower().replace('_', ' ')}"
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno)
-    return type(error).__name__
+def is_limit(status: int, headers: Mapping[str, str], now: float) -> bool:
+    """Return whether a response refuses a request for a while, whoever may read what.
+
+    Some registries limit by 403. Such a response says when to come back, and challenges nobody.
+    """
+    if status != 403 or "WWW-Authenticate" in headers:
+        return status == 429
+    if retry_after(headers.get("Retry-After"), now) is not None:
+        return True
+    limit = rate_limit(headers, now)
+    return limit is not None and limit.remaining == 0 and limit.window is not None
+
+
+def wait_of(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds after which a refused request may be sent again; None if unsaid."""
+    said = retry_after(headers.get("Retry-After"), now)
+    return retry_after(_quota_field(headers, "reset"), now) if said is None else said
 
 
 def retry_after(field: str | None, now: float) -> float | None:
-    """Seconds to wait by a Retry-After field (RFC 9110 §10.2.3), at most five minutes."""
-    if not field:
-        return None
+    """Return the seconds to wait by a Retry-After field (RFC 9110 §10.2.3), at most five minutes.
+
+    Beside seconds and a date it may be a duration with a unit, or a time since the epoch.
+    """
+    seconds = _seconds_until(field, now) if field else None
+    return None if seconds is None else _within(seconds, LONGEST_WAIT)
+
+
+def _within(seconds: float, longest: float) -> float:
+    # Written so that NaN ends as 0 too.
+    return min(seconds, longest) if seconds > 0 else 0.0
+
+
+def _seconds_until(field: str, now: float) -> float | None:
+    duration = _DURATION.fullmatch(field.strip())
+    if duration is not None:
+        return float(duration[1]) * _UNITS[duration[2]]
     try:
         number = float(field)
-        seconds = number - now if number > _EPOCH else number
     except ValueError:
+        moment = _timestamp_of(field)
+        return None if moment is None else moment - now
+    if number > _EPOCH_MILLISECONDS:
+        number /= 1000
+    return number - now if number > _EPOCH else number
+
+
+def _timestamp_of(field: str) -> float | None:
+    """Return the time of an HTTP date or an ISO 8601 date, in seconds since the epoch."""
+    for parse in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
         try:
-            seconds = email.utils.parsedate_to_datetime(field).timestamp() - now
+            moment = parse(field)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
-            return None
-    # Written so that NaN ends as 0 too.
-    return min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
+            continue
+    return None
+
+
+def redirect_target(status: int, headers: Mapping[str, str], base: URL) -> URL | None:
+    """Return where a response redirects to (RFC 9110 §10.2.2), without a fragment; None if nowhere.
+
+    Raises:
+        ValueError: its Location is no URL.
+    """
+    location = headers.get("Location")
+    if status not in _REDIRECTS or not location:
+        return None
+    # encoded=True: a signature is over the URL as it was written. A raw space cannot be sent.
+    written = location.strip().partition("#")[0].replace(" ", "%20")
+    return base.join(URL(written, encoded=True))
+
+
+async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the whole body of a response.
+
+    Raises:
+        UpstreamUnavailable: it is longer than `limit` bytes.
+    """
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise UpstreamUnavailable(f"an upstream's answer is longer than {limit} bytes")
+    return bytes(body)
 
 
 def content_range(field: str | None) -> tuple[int, int, int | None] | None:
@@ -112,19 +192,32 @@ def content_range(field: str | None) -> tuple[int, int, int | None] | None:
     return int(match[1]), int(match[2]), total
 
 
-def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    """What Docker Hub grants and what is left of it, from `ratelimit-remaining: 76;w=21600`."""
-    remaining = _GRANTED.match(headers.get("ratelimit-remaining", ""))
+def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
+    """Return the quota that a response reports, in any of the fields that registries use."""
+    remaining = _GRANTED.match(_quota_field(headers, "remaining"))
     if remaining is None:
         return None
-    limit = _GRANTED.match(headers.get("ratelimit-limit", ""))
-    window = remaining[2] or (limit[2] if limit else None)
+    limit = _GRANTED.match(_quota_field(headers, "limit"))
+    policy = _GRANTED.match(_quota_field(headers, "window"))
+    window = remaining[2] or (limit[2] if limit else None) or (policy[1] if policy else None)
+    reset = _seconds_until(_quota_field(headers, "reset"), now)
+    seconds = reset if reset is not None else float(window) if window else None
     return RateLimit(
         int(remaining[1]),
         int(limit[1]) if limit else None,
-        float(window) if window else None,
+        None if seconds is None else _within(seconds, _LONGEST_WINDOW),
         rate_limit_source(headers),
     )
+
+
+def _quota_field(headers: Mapping[str, str], word: str) -> str:
+    """Return the value of a quota's field; empty if the response has none."""
+    for name in _NAMES:
+        if (written := headers.get(name.format(word))) is not None:
+            return written
+    together = f"{headers.get('RateLimit', '')}; {headers.get('RateLimit-Policy', '')}"
+    found = _IN_ONE_FIELD[word].search(together)
+    return found[1] if found else ""
 
 
 def rate_limit_source(headers: Mapping[str, str]) -> str | None:

@@ -6,8 +6,8 @@ those who use it before it expires.
 """
 
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from yarl import URL
 
@@ -18,28 +18,30 @@ from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock
 from cacheproxy.upstream.challenge import Basic, Bearer, Challenge
 from cacheproxy.upstream.credentials.login import Credentials, Login
-from cacheproxy.upstream.tokens import LoginRefused, Token, lifetime_of, parse_token
+from cacheproxy.upstream.token_cache import TokenCache
+from cacheproxy.upstream.tokens import LoginRefused, TokenServer, token_url
 from cacheproxy.upstream.trust import may_follow, realm_may_have_credentials
 
-# Renewed when this part of its life is over, so that none expires on the way.
-_RENEW_AT = 0.8
-# After a renewal has failed that nobody waited for, the next one is after so many seconds.
-_RETRY = 5.0
-_TOKENS = 10_000
+# Seconds until `/v2/` is asked for its challenge again; and if that failed, or was of no use.
+_LEARN_EVERY = 300.0
+_LEARN_AGAIN = 5.0
+_SCOPES = 10_000
+_SCOPE_SECONDS = 86_400.0
 
 
-class TokenServer(Protocol):
-    """Asks a token server, without following redirects."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The credentials of one attempt at a request.
 
-    async def fetch(self, url: URL, authorization: str | None) -> bytes:
-        """The body of its 200 answer.
+    Attributes:
+        field: the Authorization field; None to send none.
+        failure: the reason for sending none although upstream has asked; None if it has not.
+        challenge: the one that could not be answered.
+    """
 
-        Raises:
-            LoginRefused: a 401 or 403.
-            Denied: it refuses otherwise.
-            UpstreamError: it fails.
-        """
-        ...
+    field: str | None = None
+    failure: CacheproxyError | None = None
+    challenge: Challenge | None = None
 
 
 class Authorizer:
@@ -64,18 +66,27 @@ class Authorizer:
         self._realms = realms
         self._server = server
         self._clock = clock
-        self._tokens: Recent[Token] = Recent(_TOKENS)
-        self._fetching: Flights[str, Token] = Flights(tasks, "token")
+        self._tokens = TokenCache(tasks, clock)
         self._showing: Flights[tuple[int, Login], bytes] = Flights(tasks, "first showing of login")
         self._doubting: Flights[tuple[int, Login], None] = Flights(tasks, "doubt of login")
+        self._learning: Flights[str, tuple[Challenge, ...]] = Flights(tasks, "challenge")
         # What upstream has taken, by account: only one request shows it what it never saw.
         self._known: dict[int, Login] = {}
         self._challenge: Challenge | None = None
+        # The challenges of `/v2/`, and the time until which they are believed.
+        self._learnt: tuple[tuple[Challenge, ...], float] | None = None
+        # The scopes of challenges, by the scope of the requests that they answered.
+        self._scopes: Recent[str] = Recent(_SCOPES)
 
     @property
     def accounts(self) -> int:
         """How many there are to choose from; being nobody in particular is one, too."""
         return max(1, len(self._credentials))
+
+    @property
+    def has_login(self) -> bool:
+        """Whether there is any login to answer a challenge with."""
+        return bool(self._credentials)
 
     async def current(self, scope: str, account: int = 0) -> str | None:
         """What to send, by what upstream last asked for; None to send nothing.
@@ -92,23 +103,68 @@ class Authorizer:
             case Bearer() as bearer:
                 return await self._bearer(bearer, scope, account)
 
+    async def begin(self, scope: str, account: int = 0) -> Attempt:
+        """Return the first attempt; without credentials if those cannot be had.
+
+        Upstream's challenge is dropped then: there may be another one by now, or none.
+        """
+        challenge = self._challenge
+        try:
+            return Attempt(await self.current(scope, account))
+        except (Denied, UpstreamError) as error:
+            self._drop()
+            return Attempt(None, error, challenge)
+
+    async def go_on(
+        self, challenges: Sequence[Challenge], scope: str, tried: Attempt, account: int = 0
+    ) -> Attempt:
+        """Return the next attempt after a 401; once more without credentials if those were old.
+
+        Raises:
+            Denied: nothing that we have answers these challenges.
+            UpstreamError: the token server failed.
+        """
+        known, asked = self._challenge, self._select(challenges)
+        if tried.failure is not None and asked in (None, tried.challenge):
+            raise tried.failure
+        try:
+            return Attempt(await self.answer(challenges, scope, tried.field, account))
+        except _TokenRefusedError:
+            raise
+        except (Denied, UpstreamError) as error:
+            self._drop()
+            if tried.field is None:
+                raise
+            return Attempt(None, error, asked or known)
+
+    async def learn(self) -> tuple[Challenge, ...]:
+        """Return the challenges of `/v2/`, where some registries have their only one.
+
+        It is asked without credentials, and at most once in five minutes.
+        """
+        if self._learnt is not None and self._clock.monotonic() < self._learnt[1]:
+            return self._learnt[0]
+        challenges, _ = await self._learning.join("/v2/", self._ask_for_challenges)
+        return challenges
+
     async def answer(
         self, challenges: Sequence[Challenge], scope: str, sent: str | None, account: int = 0
     ) -> str:
-        """What to send after a 401 that came although `sent` was sent.
+        """Return what to send after a 401 that came although `sent` was sent.
 
         Raises:
             Denied: nothing that we have answers these challenges.
             UpstreamError: the token server failed.
         """
         challenge = self._choose(challenges)
+        await self._note_scope(challenges, scope)
         if challenge != self._challenge:
             self._challenge = challenge
         elif sent is not None:
             await self._forget(scope, sent, account)
         authorization = await self.current(scope, account)
         if authorization is None or authorization == sent:
-            raise Denied("upstream refuses our credentials")
+            raise _TokenRefusedError("upstream refuses our credentials")
         return authorization
 
     async def refused(self, sent: str, account: int = 0) -> None:
@@ -125,6 +181,7 @@ class Authorizer:
     async def close(self) -> None:
         """Forget all tokens and logins."""
         await self._tokens.close()
+        await self._scopes.close()
         for credentials in self._credentials:
             await credentials.close()
 
@@ -132,22 +189,57 @@ class Authorizer:
         return self._credentials[account] if self._credentials else None
 
     def _choose(self, challenges: Sequence[Challenge]) -> Challenge:
+        chosen = self._select(challenges)
+        if chosen is None:
+            raise Denied(
+                "upstream wants credentials, and none are configured for it; set its `credentials`"
+            )
+        return chosen
+
+    def _select(self, challenges: Sequence[Challenge]) -> Challenge | None:
+        """Return the challenge to answer; without any, the one that upstream had last."""
         for challenge in challenges:
             if isinstance(challenge, Bearer):
-                # The scope is ours to name, by the request; the challenge is kept for others.
-                return Bearer(challenge.realm, challenge.service, "")
-        if self._credentials and challenges:
-            return Basic()
-        raise Denied("upstream wants credentials, and none are configured for it")
+                # The scope is that of one request; the challenge is kept for others.
+                return replace(challenge, scope="")
+        if not challenges:
+            return self._challenge
+        return Basic() if self._credentials else None
+
+    def _drop(self) -> None:
+        """Drop what upstream has asked for, so that it is asked again; `/v2/` a little later."""
+        self._challenge = None
+        if self._learnt is not None:
+            challenges, ends = self._learnt
+            self._learnt = challenges, min(ends, self._clock.monotonic() + _LEARN_AGAIN)
+
+    async def _ask_for_challenges(self) -> tuple[Challenge, ...]:
+        challenges: tuple[Challenge, ...] = ()
+        seconds = _LEARN_AGAIN
+        try:
+            challenges = await self._server.fetch_challenges(self._ping)
+            seconds = _LEARN_EVERY
+        except CacheproxyError:
+            pass  # the response that led here is believed then
+        self._learnt = challenges, self._clock.monotonic() + seconds
+        return challenges
+
+    async def _note_scope(self, challenges: Sequence[Challenge], scope: str) -> None:
+        """Keep the scope that a challenge names, to be asked for beside the request's own."""
+        named = next((each.scope for each in challenges if isinstance(each, Bearer)), "")
+        if named not in ("", scope):
+            await self._scopes.set(scope, named, _SCOPE_SECONDS)
+
+    async def _all_scopes(self, scope: str) -> str:
+        named = await self._scopes.get(scope)
+        return " ".join(dict.fromkeys(f"{scope} {named or ''}".split()))
 
     async def _forget(self, scope: str, sent: str, account: int) -> None:
         """Drop what was refused; not what another request has in its place since."""
         match self._challenge:
             case Bearer() as bearer:
-                key = _key(account, bearer, scope)
-                known = await self._tokens.get(key)
-                if known is not None and known.authorization == sent:
-                    await self._tokens.drop(key)
+                scopes = await self._all_scopes(scope)
+                await self._tokens.drop(_key(account, bearer, scopes), sent)
             case Basic() if (credentials := self._of(account)) is not None:
                 login = await credentials.login()
                 if login.basic == sent:
@@ -178,41 +270,18 @@ class Authorizer:
         return login.basic
 
     async def _bearer(self, bearer: Bearer, scope: str, account: int) -> str:
-        key = _key(account, bearer, scope)
-        token, now = await self._tokens.get(key), self._clock.monotonic()
-        if token is None or now >= token.expires_at:
-            token, _ = await self._fetching.join(key, lambda: self._fetch(bearer, scope, account))
-        elif now >= token.renew_at:
-            old = token
-            self._fetching.launch(key, lambda: self._renew(bearer, scope, account, old))
-        return token.authorization
+        scopes = await self._all_scopes(scope)
+        key = _key(account, bearer, scopes)
+        return await self._tokens.get(key, lambda: self._ask(bearer, scopes, account))
 
-    async def _renew(self, bearer: Bearer, scope: str, account: int, old: Token) -> Token:
-        """A new token in place of one that is still good, and stays if there is no new one."""
-        try:
-            return await self._fetch(bearer, scope, account)
-        except CacheproxyError:
-            now = self._clock.monotonic()
-            later = replace(old, renew_at=now + _RETRY)
-            await self._tokens.set(_key(account, bearer, scope), later, old.expires_at - now)
-            raise
-
-    async def _fetch(self, bearer: Bearer, scope: str, account: int) -> Token:
-        value, seconds = parse_token(await self._asked(bearer, scope, account))
-        lifetime = lifetime_of(value, self._clock.now()) if seconds is None else seconds
-        now = self._clock.monotonic()
-        token = Token(f"Bearer {value}", now + lifetime * _RENEW_AT, now + lifetime)
-        await self._tokens.set(_key(account, bearer, scope), token, lifetime)
-        return token
-
-    async def _asked(self, bearer: Bearer, scope: str, account: int) -> bytes:
-        """The token server's answer.
+    async def _ask(self, bearer: Bearer, scopes: str, account: int) -> bytes:
+        """Return the token server's answer.
 
         Many may want tokens for different scopes at once. A login that was never taken is
         shown by the first of them; the rest wait for how that goes.
         """
         realm, credentials = self._realm(bearer), self._of(account)
-        url, check = _token_url(realm, bearer, scope), _token_url(realm, bearer, "")
+        url, check = (token_url(realm, bearer.service, each) for each in (scopes, ""))
         if credentials is None:
             return await self._server.fetch(url, None)
         self._check_may_have_login(realm)
@@ -306,10 +375,9 @@ class Authorizer:
             )
 
 
-def _key(account: int, bearer: Bearer, scope: str) -> str:
-    return f"{account} {bearer.realm} {bearer.service} {scope}"
+class _TokenRefusedError(Denied):
+    """A 401 to what the challenge asked for: there is nothing else to send."""
 
 
-def _token_url(realm: URL, bearer: Bearer, scope: str) -> URL:
-    parameters = {"service": bearer.service, "scope": scope}
-    return realm.update_query({name: value for name, value in parameters.items() if value})
+def _key(account: int, bearer: Bearer, scopes: str) -> str:
+    return f"{account} {bearer.realm} {bearer.service} {scopes}"

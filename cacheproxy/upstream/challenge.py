@@ -43,6 +43,21 @@ def parse(fields: Iterable[str]) -> tuple[Challenge, ...]:
     return tuple(challenges)
 
 
+def may_hide_challenge(status: int, *, was_shown: bool, has_login: bool) -> bool:
+    """Return whether a response may only mean that upstream wants to know who asks.
+
+    Some registries hide what is private behind a 404 or a 403, and challenge at `/v2/` alone.
+
+    Args:
+        status: of the response.
+        was_shown: whether the request had credentials.
+        has_login: whether there is a login that might help.
+    """
+    if status == 401:
+        return True
+    return not was_shown and (status == 403 or (status == 404 and has_login))
+
+
 def _challenges(field: str) -> Iterable[Challenge]:
     position = 0
     while scheme := _SCHEME.match(field, position):

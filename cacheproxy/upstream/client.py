@@ -30,9 +30,14 @@ from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
-from cacheproxy.upstream.answers import RefusedElsewhere, content_range, translated
+from cacheproxy.upstream.answers import (
+    RefusedElsewhere,
+    content_range,
+    read_at_most,
+    translated,
+)
 from cacheproxy.upstream.head_support import HeadSupport
-from cacheproxy.upstream.transport import Ask, Transport, read_at_most
+from cacheproxy.upstream.transport import Ask, Transport
 
 _PAGE_LIMIT = 8 * 1024 * 1024
 _ACCEPT = {"Accept": media_types.ACCEPT}

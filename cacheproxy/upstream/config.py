@@ -11,6 +11,7 @@ from cacheproxy.domain.breaker import BreakerPolicy
 from cacheproxy.domain.errors import StartError
 from cacheproxy.ports import Clock
 from cacheproxy.upstream.credentials.login import Source
+from cacheproxy.upstream.trust import realm_may_have_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class UpstreamConfig:
         url: its API's root without `/v2/`; may have a path.
         credentials: in the order in which they are to be used; none to be anonymous.
         realms: hosts that may be sent a login for tokens, besides those of its domain.
-        tls: how to verify it, and what to show it.
+        redirect_hosts: hosts that redirects may lead to, wherever they are.
+        tls: how to verify it and its token server, and what to show them.
+        tls_elsewhere: how to verify other hosts: mirrors, and where redirects lead. It shows
+            nothing.
         proxy: an HTTP proxy on the way to it.
         max_connections: at once, for blobs; as many again for everything else.
         connect_timeout: seconds until a connection stands.
@@ -50,14 +54,15 @@ class UpstreamConfig:
         max_bandwidth: bytes per second that its blobs take at most; None: as many as come.
         patience: seconds after which it is taken for silent, if it answers nobody meanwhile.
         mirror: the host of the mirror that this is, of the registry; empty if it is none.
-        mirror_tls: how to verify mirrors: as the registry, and showing them nothing.
     """
 
     registry: str
     url: URL
     credentials: tuple[CredentialsConfig, ...] = ()
     realms: frozenset[str] = field(default_factory=frozenset)
+    redirect_hosts: frozenset[str] = field(default_factory=frozenset)
     tls: ssl.SSLContext | bool = True
+    tls_elsewhere: ssl.SSLContext | bool = True
     proxy: URL | None = None
     max_connections: int = 32
     connect_timeout: float = 5.0
@@ -71,21 +76,27 @@ class UpstreamConfig:
     max_bandwidth: int | None = None
     patience: float = 3.0
     mirror: str = ""
-    mirror_tls: ssl.SSLContext | bool = True
 
     @property
     def place(self) -> str:
         """What to call it, where a mirror must not be taken for the registry."""
         return f"{self.registry} (mirror {self.mirror})" if self.mirror else self.registry
 
+    def tls_for(self, url: URL) -> ssl.SSLContext | bool:
+        """Return how to speak TLS to a host; only the upstream's own see a certificate of ours."""
+        if self.tls is self.tls_elsewhere:
+            return self.tls
+        is_own = realm_may_have_credentials(url, self.url, self.realms)
+        return self.tls if is_own else self.tls_elsewhere
+
 
 def tls_context(
     ca_file: Path | None, certificate: tuple[Path, Path] | None, *, insecure: bool
 ) -> ssl.SSLContext:
-    """How to speak TLS to an upstream.
+    """Return how to speak TLS to an upstream.
 
     Args:
-        ca_file: trusted instead of the system's certificates.
+        ca_file: trusted beside the system's certificates.
         certificate: of the client, and its key.
         insecure: accept any certificate.
 
@@ -93,7 +104,9 @@ def tls_context(
         StartError: a file is missing or is not what it should be.
     """
     try:
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        context = ssl.create_default_context()
+        if ca_file is not None:
+            context.load_verify_locations(ca_file)
         if certificate is not None:
             context.load_cert_chain(*certificate)
     except (OSError, ssl.SSLError) as error:

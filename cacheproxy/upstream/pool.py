@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import aiohttp
+from yarl import URL
 
 from cacheproxy.domain.errors import ConnectionsBusy
 from cacheproxy.inprocess.deadline import within
@@ -15,6 +17,65 @@ from cacheproxy.upstream.config import UpstreamConfig
 # Signed URLs and tokens are long; aiohttp's 8 KiB are too few for both.
 _FIELD_SIZE = 32 * 1024
 _READ_BUFFER = 512 * 1024
+_HEADERS = {
+    # Ours must be the bytes that the digest names, whatever a server would like to compress.
+    "Accept-Encoding": "identity",
+    "User-Agent": "cacheproxy",
+}
+
+
+@dataclass(slots=True)
+class ConnectionTrace:
+    """The connections of one request.
+
+    Attributes:
+        deadline: of the response's head; None if the request has another one.
+        is_reused: whether the last connection was kept from an earlier request.
+    """
+
+    deadline: asyncio.Timeout | None = None
+    is_reused: bool = False
+
+
+async def send_request(
+    session: aiohttp.ClientSession,
+    config: UpstreamConfig,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    deadline: asyncio.Timeout | None = None,
+) -> aiohttp.ClientResponse:
+    """Send a GET or a HEAD, and return the response, or the redirect.
+
+    A server may have closed a kept connection without a word. The request is sent again then, by
+    the next connection, as RFC 9112 §9.3.1 allows for methods that change nothing: aiohttp does
+    so once, but its next connection may be dead as well.
+
+    Args:
+        session: of a connection pool.
+        config: of the upstream on whose behalf the request is sent.
+        method: of the request.
+        url: of the request.
+        headers: beside those of all requests.
+        deadline: of the response's head.
+    """
+    trace = ConnectionTrace(deadline)
+    dead = 0
+    while True:
+        try:
+            return await session.request(
+                method,
+                url,
+                headers={**_HEADERS, **headers},
+                allow_redirects=False,
+                proxy=config.proxy,
+                ssl=config.tls_for(url),
+                trace_request_ctx=trace,
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            dead += 1
+            if not trace.is_reused or dead > config.max_connections:
+                raise
 
 
 class ConnectionPool:
@@ -73,7 +134,7 @@ def _make_session(config: UpstreamConfig, total: float | None) -> aiohttp.Client
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trace_configs=[_give_up_early(config)],
+        trace_configs=[_trace(config)],
         requote_redirect_url=False,
         read_bufsize=_READ_BUFFER,
         max_field_size=_FIELD_SIZE,
@@ -81,23 +142,29 @@ def _make_session(config: UpstreamConfig, total: float | None) -> aiohttp.Client
     )
 
 
-def _give_up_early(config: UpstreamConfig) -> aiohttp.TraceConfig:
-    """End the deadline of a request that found out late that its connection was dead.
+def _trace(config: UpstreamConfig) -> aiohttp.TraceConfig:
+    """Note which connection a request takes, and end the deadline of one that is too late.
 
-    aiohttp then takes another connection. If the first took as long as to connect does, it is
-    too late for that.
+    A request that finds its connection dead takes another one. If the first took as long as to
+    connect does, it is too late for that.
     """
 
-    async def check(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        deadline = context.trace_request_ctx
-        if isinstance(deadline, asyncio.Timeout) and (ends := deadline.when()) is not None:
+    def take(trace: ConnectionTrace, *, is_reused: bool) -> None:
+        trace.is_reused = is_reused
+        if trace.deadline is not None and (ends := trace.deadline.when()) is not None:
             now = asyncio.get_running_loop().time()
             if now - (ends - config.answer_timeout) > config.connect_timeout / 2:
-                deadline.reschedule(now)
+                trace.deadline.reschedule(now)
+
+    async def create(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        take(context.trace_request_ctx, is_reused=False)
+
+    async def reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        take(context.trace_request_ctx, is_reused=True)
 
     trace = aiohttp.TraceConfig()
-    trace.on_connection_create_start.append(check)
-    trace.on_connection_reuseconn.append(check)
+    trace.on_connection_create_start.append(create)
+    trace.on_connection_reuseconn.append(reuse)
     return trace
 
 

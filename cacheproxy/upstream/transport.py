@@ -9,12 +9,7 @@ import aiohttp
 from yarl import URL
 
 from cacheproxy.cluster_ports import Notable
-from cacheproxy.domain.errors import (
-    CacheproxyError,
-    Denied,
-    NotFound,
-    UpstreamUnavailable,
-)
+from cacheproxy.domain.errors import CacheproxyError, NotFound, UpstreamUnavailable
 from cacheproxy.domain.events import UpstreamAnswered, UpstreamPulled, UpstreamReceived
 from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.inprocess.tasks import Tasks
@@ -22,34 +17,32 @@ from cacheproxy.ports import Clock, Observer
 from cacheproxy.upstream.answers import (
     RefusedElsewhere,
     error_of,
+    is_limit,
     rate_limit,
     rate_limit_source,
+    redirect_target,
     retry_after,
     translated,
+    wait_of,
 )
-from cacheproxy.upstream.auth import Authorizer
+from cacheproxy.upstream.auth import Attempt, Authorizer
 from cacheproxy.upstream.bandwidth import Bandwidth
+from cacheproxy.upstream.challenge import Challenge, may_hide_challenge
 from cacheproxy.upstream.challenge import parse as parse_challenges
 from cacheproxy.upstream.config import UpstreamConfig
 from cacheproxy.upstream.credentials.renewing import Renewing
+from cacheproxy.upstream.guest_tokens import GuestTokens
 from cacheproxy.upstream.health import Health
-from cacheproxy.upstream.pool import ConnectionPool
+from cacheproxy.upstream.pool import ConnectionPool, send_request
 from cacheproxy.upstream.quotas import Quotas
-from cacheproxy.upstream.tokens import LoginRefused
+from cacheproxy.upstream.token_client import TokenClient
 from cacheproxy.upstream.trust import may_follow
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED_THERE = frozenset({400, 401, 403})
 _HOPS = 5
 # Seconds that a blob waits for a connection: its clients leave earlier, and find its download
 # at its place in the queue when they come back.
 _BULK_PATIENCE = 600.0
-_TOKEN_ANSWER = 256 * 1024
-_HEADERS = {
-    # Ours must be the bytes that the digest names, whatever a server would like to compress.
-    "Accept-Encoding": "identity",
-    "User-Agent": "cacheproxy",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +105,12 @@ class Transport:
             config.url,
             [Renewing(each.make(clock), each.name, tasks, clock) for each in config.credentials],
             config.realms,
-            _TokenClient(self._small, self.tokens, config, clock),
+            TokenClient(self._small, self.tokens, config, clock),
             tasks=tasks,
             clock=clock,
+        )
+        self._guests = GuestTokens(
+            config, TokenClient(self._small, None, config, clock), tasks, clock
         )
 
     async def close(self) -> None:
@@ -122,6 +118,7 @@ class Transport:
         await self._bulk.close()
         await self._small.close()
         await self._authorizer.close()
+        await self._guests.close()
 
     @property
     def notables(self) -> dict[str, Notable]:
@@ -153,7 +150,7 @@ class Transport:
         self.health.check()
         self.quotas.check(ask.lane, ask.spend)
         async with AsyncExitStack() as connection:
-            response = await self._granted(ask, connection)
+            response = await self._request(ask, connection)
             if response.status // 100 != 2:
                 raise self._error(ask, response)
             with translated(self.config.place):
@@ -175,120 +172,167 @@ class Transport:
         if not self.config.mirror:
             self._observer.observe(UpstreamPulled(self.config.registry, repository))
 
-    async def _granted(self, ask: Ask, connection: AsyncExitStack) -> aiohttp.ClientResponse:
-        """The answer; what one account is not granted, the next one may be."""
+    async def _request(self, ask: Ask, connection: AsyncExitStack) -> aiohttp.ClientResponse:
+        """Return the response; a pull that one account is not granted, the next one may be."""
         if ask.spend is None:
-            response = await self._asked(ask, self.quotas.any_account, connection)
-            if _is_limited(ask, response):
-                self.quotas.limit(ask.lane, self._retry_after(response))
+            response = await self._request_as(ask, self.quotas.any_account, connection)
+            if self._is_limited(ask, response):
+                self.quotas.limit(ask.lane, self._wait_of(response))
             return response
         left = self._authorizer.accounts
         while True:
             left -= 1
             account = self.quotas.account(ask.spend)
-            response = await self._asked(ask, account, connection)
-            if not _is_limited(ask, response):
+            response = await self._request_as(ask, account, connection)
+            if not self._is_limited(ask, response):
                 return response
             source = rate_limit_source(response.headers)
-            self.quotas.refuse(account, self._retry_after(response), source)
+            self.quotas.refuse(account, self._wait_of(response), source)
             if not left or not self.quotas.grants(ask.spend):
                 return response
 
-    def _retry_after(self, response: aiohttp.ClientResponse) -> float | None:
-        return retry_after(response.headers.get("Retry-After"), self._clock.now())
+    def _is_limited(self, ask: Ask, response: aiohttp.ClientResponse) -> bool:
+        """Return whether the registry itself limits us; not the storage that it redirects to."""
+        now = self._clock.now()
+        return _is_own(ask, response) and is_limit(response.status, response.headers, now)
 
-    async def _asked(
+    def _wait_of(self, response: aiohttp.ClientResponse) -> float | None:
+        return wait_of(response.headers, self._clock.now())
+
+    async def _request_as(
         self, ask: Ask, account: int, connection: AsyncExitStack
     ) -> aiohttp.ClientResponse:
-        """The answer; a 401 is asked again, once, with what its challenge wants.
+        """Return the response to what upstream's challenge wants.
 
-        Whatever else needs a connection meanwhile finds this one free.
+        A challenge is answered once. Where its token cannot be had any more, upstream is asked
+        without it before that, since it may have another challenge by now, or none.
         """
-        sent = await self._authorizer.current(ask.scope, account)
-        response = await self._exchanged(ask, sent, connection)
-        if response.status == 401 and _is_own(ask, response):
-            challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+        tried = await self._authorizer.begin(ask.scope, account)
+        response = await self._exchange(ask, account, tried.field, connection)
+        for _ in range(2):
+            challenges = await self._challenges_of(ask, response, tried, connection)
+            if challenges is None:
+                return response
+            # Whatever else needs a connection meanwhile finds this one free.
             await connection.aclose()
-            answer = await self._authorizer.answer(challenges, ask.scope, sent, account)
-            response = await self._exchanged(ask, answer, connection)
-            if response.status == 401 and _is_own(ask, response):
-                await connection.aclose()
-                await self._authorizer.refused(answer, account)
-        limit = rate_limit(response.headers)
-        if limit is not None:
-            self.quotas.report(account, limit)
+            tried = await self._authorizer.go_on(challenges, ask.scope, tried, account)
+            response = await self._exchange(ask, account, tried.field, connection)
+            if tried.field is not None:
+                break
+        if response.status == 401 and _is_own(ask, response) and tried.field is not None:
+            await connection.aclose()
+            await self._authorizer.refused(tried.field, account)
         return response
 
-    async def _exchanged(
-        self, ask: Ask, authorization: str | None, connection: AsyncExitStack
+    async def _challenges_of(
+        self,
+        ask: Ask,
+        response: aiohttp.ClientResponse,
+        tried: Attempt,
+        connection: AsyncExitStack,
+    ) -> tuple[Challenge, ...] | None:
+        """Return the challenges to answer; None if the response is to be believed."""
+        was_shown, has_login = tried.field is not None, self._authorizer.has_login
+        if (
+            not _is_own(ask, response)
+            or self._is_limited(ask, response)
+            or not may_hide_challenge(response.status, was_shown=was_shown, has_login=has_login)
+        ):
+            return None
+        challenges = _challenges(response)
+        if challenges or was_shown:
+            return challenges
+        await connection.aclose()
+        learnt = await self._authorizer.learn()
+        return learnt if learnt or response.status == 401 else None
+
+    async def _exchange(
+        self, ask: Ask, account: int, authorization: str | None, connection: AsyncExitStack
     ) -> aiohttp.ClientResponse:
-        """The answer at the end of the redirects, by a connection of `connection` from now on."""
+        """Return the response at the end of the redirects, with a guest's token if that helps."""
+        response = await self._follow(ask, account, authorization, connection)
+        if response.status != 401 or _is_own(ask, response):
+            return response
+        await connection.aclose()
+        shown = response.request_info.headers.get("Authorization")
+        place, challenges = response.url, _challenges(response)
+        if await self._guests.fetch(challenges, place, ask.scope, shown):
+            response = await self._follow(ask, account, authorization, connection)
+        return response
+
+    async def _follow(
+        self, ask: Ask, account: int, authorization: str | None, connection: AsyncExitStack
+    ) -> aiohttp.ClientResponse:
+        """Return the response, which owns a connection of `connection` from now on."""
         await connection.aclose()
         pool = self._bulk if ask.bulk else self._small
         session = await connection.enter_async_context(pool.connection())
-        response = await self._of_registry(session, ask, authorization)
+        response = await self._ask_registry(session, ask, account, authorization)
         connection.callback(_dispose, response)
         hop, credentials = ask, authorization
         for _ in range(_HOPS):
-            location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not location:
+            url = self._target(hop.url, response)
+            if url is None:
                 return response
             _dispose(response)
-            url = self._target(hop.url, location)
             if url.origin() != hop.url.origin():
                 # Signed URLs need none, storage services refuse both, and nobody else's
                 # host may see them (CVE-2020-15157).
-                credentials = None
+                credentials = await self._guests.find(url, ask.scope)
             hop = replace(hop, url=url)
-            response = await self._once(session, hop, credentials)
+            response = await self._send(session, hop, credentials)
             connection.callback(_dispose, response)
-        if response.status in _REDIRECTS and response.headers.get("Location"):
+        if self._target(hop.url, response) is not None:
             raise UpstreamUnavailable(f"upstream redirects {ask} more than {_HOPS} times")
         return response
 
-    async def _of_registry(
-        self, session: aiohttp.ClientSession, ask: Ask, authorization: str | None
+    async def _ask_registry(
+        self, session: aiohttp.ClientSession, ask: Ask, account: int, authorization: str | None
     ) -> aiohttp.ClientResponse:
-        """The registry's own answer, by which its health is known.
+        """Return the registry's own response, by which its health and its quotas are known.
 
         Where it redirects to is another matter, and so is its token service.
         """
         with self.health.asking() as turn:
-            response = await self._once(session, ask, authorization)
+            response = await self._send(session, ask, authorization)
             # A 501 is about a feature (RFC 9110 §15.6.2); the server itself is well.
             if response.status >= 500 and response.status != 501:
                 failure = UpstreamUnavailable(f"{self.config.place} answered {response.status}")
-                self.health.fail(turn, failure, self._retry_after(response))
-            return response
+                said = retry_after(response.headers.get("Retry-After"), self._clock.now())
+                self.health.fail(turn, failure, said)
+        limit = rate_limit(response.headers, self._clock.now())
+        if limit is not None and response.status != 401:
+            self.quotas.report(account, limit)
+        return response
 
-    def _target(self, base: URL, location: str) -> URL:
+    def _target(self, base: URL, response: aiohttp.ClientResponse) -> URL | None:
+        """Return where a response redirects to; None if it is no redirect."""
         with translated(self.config.place):
-            # encoded=True: a signature is over the URL as it was written.
-            url = base.join(URL(location, encoded=True))
-            allowed = may_follow(url, self.config.url)
-        if not allowed:
-            raise UpstreamUnavailable(f"upstream redirects to {url.host}, where we do not go")
-        return url
+            url = redirect_target(response.status, response.headers, base)
+            if url is None or may_follow(url, self.config.url, self.config.redirect_hosts):
+                return url
+        raise UpstreamUnavailable(
+            f"upstream redirects to {url.host}, where we do not go; if that is right, add the host "
+            "to this upstream's redirect_hosts"
+        )
 
-    async def _once(
+    async def _send(
         self, session: aiohttp.ClientSession, ask: Ask, authorization: str | None
     ) -> aiohttp.ClientResponse:
-        headers = {**_HEADERS, **ask.headers}
+        headers = dict(ask.headers)
         if authorization is not None:
             headers["Authorization"] = authorization
         begun, status, left = self._clock.monotonic(), None, None
+        is_own = ask.url.origin() == self.config.url.origin()
+        place = self.config.place if is_own else f"{self.config.place} (at {ask.url.host})"
         try:
-            with translated(self.config.place):
+            with translated(place):
                 async with asyncio.timeout(self.config.answer_timeout) as deadline:
-                    response = await session.request(
-                        ask.method,
-                        ask.url,
-                        headers=headers,
-                        allow_redirects=False,
-                        proxy=self.config.proxy,
-                        trace_request_ctx=deadline,
+                    response = await send_request(
+                        session, self.config, ask.method, ask.url, headers, deadline
                     )
-            status, left = response.status, rate_limit(response.headers)
+            status = response.status
+            left = rate_limit(response.headers, self._clock.now()) if is_own else None
             return response
         finally:
             seconds = self._clock.monotonic() - begun
@@ -305,61 +349,10 @@ def _dispose(response: aiohttp.ClientResponse) -> None:
     response.release()
 
 
+def _challenges(response: aiohttp.ClientResponse) -> tuple[Challenge, ...]:
+    return parse_challenges(response.headers.getall("WWW-Authenticate", []))
+
+
 def _is_own(ask: Ask, response: aiohttp.ClientResponse) -> bool:
     """Whether the registry itself answered, and not where it redirects to."""
     return response.url.origin() == ask.url.origin()
-
-
-def _is_limited(ask: Ask, response: aiohttp.ClientResponse) -> bool:
-    """Whether the registry itself limits us; a storage service that does is another matter."""
-    return response.status == 429 and _is_own(ask, response)
-
-
-class _TokenClient:
-    """Asks token servers (`TokenServer`)."""
-
-    def __init__(
-        self, pool: ConnectionPool, health: Health, config: UpstreamConfig, clock: Clock
-    ) -> None:
-        self._pool = pool
-        self._health = health
-        self._config = config
-        self._clock = clock
-
-    async def fetch(self, url: URL, authorization: str | None) -> bytes:
-        """The body of a 200 answer; a redirect is none, for it would carry credentials on."""
-        headers = dict(_HEADERS)
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        self._health.check()
-        async with self._pool.connection() as session:
-            with self._health.asking(), translated(self._config.place):
-                async with session.get(
-                    url, headers=headers, allow_redirects=False, proxy=self._config.proxy
-                ) as response:
-                    body = await read_at_most(response, _TOKEN_ANSWER)
-                    if response.status == 200:
-                        return body
-                    raise self._error(url, response)
-
-    def _error(self, url: URL, response: aiohttp.ClientResponse) -> CacheproxyError:
-        request, now = f"a token request to {url.host}", self._clock.now()
-        error = error_of(response.status, request, response.headers, NotFound, now)
-        if response.status in (401, 403):
-            return LoginRefused(str(error))
-        is_refusal = response.status // 100 == 4 and response.status != 429
-        return Denied(str(error)) if is_refusal else error
-
-
-async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        UpstreamUnavailable: it is longer than `limit` bytes.
-    """
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise UpstreamUnavailable(f"an upstream's answer is longer than {limit} bytes")
-    return bytes(body)

@@ -21,7 +21,7 @@ def realm_may_have_credentials(realm: URL, upstream: URL, allowed: frozenset[str
     host = _host(realm)
     if not host or not _is_plain(realm) or not _as_secure(realm, upstream):
         return False
-    return host in allowed or _same_site(host, _host(upstream))
+    return _is_named(realm, allowed) or _same_site(host, _host(upstream))
 
 
 def may_follow(location: URL, upstream: URL, allowed: frozenset[str] = frozenset()) -> bool:
@@ -38,8 +38,19 @@ def may_follow(location: URL, upstream: URL, allowed: frozenset[str] = frozenset
     host, upstream_host = _host(location), _host(upstream)
     if not host or not _is_plain(location) or not _as_secure(location, upstream):
         return False
-    known = host == upstream_host or host in allowed
+    known = host == upstream_host or _is_named(location, allowed)
     return known or not _is_local(host) or _is_local(upstream_host)
+
+
+def may_keep_login(location: URL, sender: URL) -> bool:
+    """Return whether a token server's redirect may be followed with the login.
+
+    It must lead to the same origin, or from http to https on the same host at the default ports.
+    """
+    if _host(location) != _host(sender):
+        return False
+    there, here = (location.scheme, location.port), (sender.scheme, sender.port)
+    return there == here or (here, there) == (("http", 80), ("https", 443))
 
 
 def _host(url: URL) -> str:
@@ -49,6 +60,13 @@ def _host(url: URL) -> str:
     """
     host = (url.host or "").lower().rstrip(".")
     return host if host.isascii() and host.isprintable() else ""
+
+
+def _is_named(url: URL, allowed: frozenset[str]) -> bool:
+    """Return whether the operator has named a URL's host, with this port or for all ports."""
+    host = _host(url)
+    written = f"[{host}]" if ":" in host else host
+    return not allowed.isdisjoint({host, written, f"{written}:{url.port}"})
 
 
 def _is_plain(url: URL) -> bool:

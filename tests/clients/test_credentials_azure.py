@@ -193,7 +193,9 @@ async def test_an_identity_that_refuses(
         pytest.raises(NoLoginError) as caught,
     ):
         await _source(registry.url).fetch()
-    assert str(caught.value) == "Azure gives no access token (ClientAuthenticationError)"
+    assert str(caught.value) == (
+        "Azure gives no access token: the identity is refused, or none is found on this machine"
+    )
     assert "s3cret" not in caplog.text
     assert registry.asked == []
 
@@ -269,7 +271,7 @@ async def test_a_redirect_is_not_followed(managed: Endpoint) -> None:
 
 
 async def test_a_registry_that_hangs_or_is_not_there(managed: Endpoint) -> None:
-    """A registry that does not answer in time, or at all, is told by the kind of the error."""
+    """A registry that does not answer in time, or at all, is told in words."""
     over = threading.Event()
 
     def hang(_: Asked) -> Reply:
@@ -277,10 +279,10 @@ async def test_a_registry_that_hangs_or_is_not_there(managed: Endpoint) -> None:
         return Reply(b"")
 
     with endpoint(hang) as registry:
-        with pytest.raises(NoLoginError, match=r"cannot be asked \(TimeoutError\)"):
+        with pytest.raises(NoLoginError, match="cannot be asked: no answer in time"):
             await _source(registry.url).fetch()
         over.set()
-    with pytest.raises(NoLoginError, match=r"cannot be asked \(ClientConnectorError\)"):
+    with pytest.raises(NoLoginError, match="cannot be asked: connection refused"):
         await _source(registry.url).fetch()
 
 
@@ -312,7 +314,7 @@ async def test_the_upstreams_own_way(managed: Endpoint, tmp_path: Path, known: b
                 assert (await source.fetch())[0] == Login(_USER, "a")
                 assert _form(registry.asked[0])["service"] == [_NAME]
             else:
-                with pytest.raises(NoLoginError, match="ClientConnectorCertificateError"):
+                with pytest.raises(NoLoginError, match="no known authority has signed"):
                     await source.fetch()
                 assert registry.asked == []
             assert [asked.method for asked in egress.requests] == ["CONNECT"]

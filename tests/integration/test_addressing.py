@@ -43,6 +43,28 @@ async def _with_aliases(hub: ScriptedRegistry, directory: Path) -> AsyncIterator
         yield proxy
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "/v2/team/app/manifests/1?ns=[::1]:5000",
+        "/v2/team/app/manifests/1?ns=%5B::1%5D:5000",
+        "/v2/[::1]:5000/team/app/manifests/1",
+        "/v2/%5B::1%5D:5000/team/app/manifests/1",
+        "/[::1]:5000/v2/team/app/manifests/1",
+    ],
+)
+async def test_an_ipv6_address_names_an_upstream(
+    hub: ScriptedRegistry, tmp_path: Path, form: str
+) -> None:
+    """An upstream whose name is an IPv6 address in brackets is found by each form."""
+    hub.add_image("team/app", "1", _IMAGE)
+    wanted = Wanted(default_upstream=None)
+    async with hasty_proxy({"[::1]:5000": hub}, tmp_path, wanted) as proxy:
+        assert (await see(proxy, form)).body == _IMAGE.manifest
+        assert (await see(proxy, form.replace("::1", "::2"))).status == 404
+    assert len(hub.requests()) == 1
+
+
 async def test_all_forms_at_once(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
     """All four forms, asked at the same moment, get the same bytes for one upstream fetch."""
     hub.add_image("library/app", "1", _IMAGE)

@@ -201,11 +201,11 @@ async def test_not_found_by_digest_is_not_remembered(
 
 async def test_errors_are_not_remembered(hub: ScriptedRegistry, cold: HastyProxy) -> None:
     """Only a 404 is remembered, and a 429 for as long as it says: else upstream is asked again."""
-    hub.script(Match(), StatusFault(403), StatusFault(500), StatusFault(429))
+    hub.script(Match.manifest(), StatusFault(403), StatusFault(500), StatusFault(429))
     assert [(await see(cold, BY_TAG)).status for _ in range(4)] == [403, 502, 429, 429]
     cold.clock.advance(31)
     assert (await see(cold, BY_TAG)).status == 200
-    assert len(hub.requests()) == 4
+    assert len(hub.requests("GET", "/1")) == 4
 
 
 async def test_by_digest(hub: ScriptedRegistry, warm: HastyProxy) -> None:

@@ -31,7 +31,9 @@ from tests.support.scripted_registry import (
     Bearer,
     Gate,
     Match,
+    Redirect,
     ScriptedRegistry,
+    StatusFault,
     Together,
     WithHeader,
     rate_limited,
@@ -179,6 +181,68 @@ async def test_how_long_a_429_holds(tmp_path: Path, field: Any, low: int, high: 
         assert len(hub.requests("GET")) == 1
         proxy.clock.advance(high + 1)
         assert (await see(proxy, BY_TAG)).body == OLD.manifest
+
+
+@pytest.mark.parametrize("status", [403, 429])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"Retry-After": "100"}, id="Retry-After"),
+        pytest.param({"RateLimit-Remaining": "0", "RateLimit-Reset": "100"}, id="RateLimit"),
+        pytest.param({"RateLimit": "limit=9, remaining=0, reset=100"}, id="one field"),
+        pytest.param({"RateLimit": '"default";r=0;t=100'}, id="structured fields"),
+        pytest.param({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "100s"}, id="X-RateLimit"),
+    ],
+)
+async def test_a_limit_in_any_words(tmp_path: Path, status: int, fields: dict[str, str]) -> None:
+    """A limit holds for as long as upstream says, by whatever status and field it says so."""
+    async with _between(tmp_path) as (hub, proxy):
+        hub.script(_GET, StatusFault(status, fields))
+        for _ in range(2):
+            answer = await see(proxy, BY_TAG)
+            assert (answer.status, answer.code) == (429, "TOOMANYREQUESTS")
+            assert 95 <= int(answer.headers["Retry-After"]) <= 100
+        assert len(hub.requests("GET")) == 1
+        proxy.clock.advance(101)
+        assert (await see(proxy, BY_TAG)).body == OLD.manifest
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"ratelimit-remaining": "0"}, id="no time"),
+        pytest.param({"ratelimit-remaining": "0", "ratelimit-reset": "5"}, id="five seconds"),
+    ],
+)
+async def test_an_empty_quota_holds_for_no_longer_than_it_says(
+    tmp_path: Path, fields: dict[str, str]
+) -> None:
+    """A quota of requests per second is no quota of pulls per six hours."""
+    async with _between(tmp_path) as (hub, proxy):
+        hub.script(_GET, Together(*[WithHeader(name, value) for name, value in fields.items()]))
+        await pull_old(proxy)
+        proxy.clock.advance(6)
+        assert (await see(proxy, _OTHER)).body == NEW.manifest
+        hub.add_image(REPOSITORY, "1", NEW)
+        proxy.clock.advance(FRESH_FOR)
+        assert (await see(proxy, BY_TAG)).body == NEW.manifest
+
+
+async def test_the_quota_of_another_host_is_not_upstreams(tmp_path: Path) -> None:
+    """The quota that a host reports to which upstream redirects holds no pull from upstream."""
+    async with _between(tmp_path) as (hub, proxy):
+        hub.script(_GET, Redirect())
+        hub.cdn.script(Match(), WithHeader("ratelimit-remaining", "0;w=21600"))
+        assert (await see(proxy, BY_TAG)).body == OLD.manifest
+        assert (await see(proxy, _OTHER)).body == NEW.manifest
+
+
+async def test_a_503_that_says_when_to_come_back(tmp_path: Path) -> None:
+    """A 503's Retry-After is passed on to the client."""
+    async with _between(tmp_path) as (hub, proxy):
+        hub.script(Match(), Always(StatusFault(503, {"Retry-After": "20"})))
+        answer = await see(proxy, BY_TAG)
+        assert (answer.status, answer.headers["Retry-After"]) == (502, "20")
 
 
 async def test_a_token_server_that_limits(tmp_path: Path) -> None:

@@ -209,6 +209,38 @@ async def test_no_location(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
 
 
 @pytest.mark.parametrize(
+    ("named", "status"), [((), 502), (("10.0.0.9",), 200), (("10.0.0.8",), 502)]
+)
+async def test_a_private_host_that_is_named(
+    hub: ScriptedRegistry, tmp_path: Path, named: tuple[str, ...], status: int
+) -> None:
+    """Storage at a private address is redirected to where `redirect_hosts` names it."""
+    hub.add_image(_REPOSITORY, "1", _IMAGE)
+    async with Egress({"registry.example": hub.port, "10.0.0.9:9000": hub.cdn.port}) as egress:
+        hub.cdn.script(Match(), StatusFault(200, body=_BLOB.body))
+        hub.script(Match.blob(), Always(Redirect(location="http://10.0.0.9:9000/bucket/x?sig=1")))
+        way = {"url": "http://registry.example", "proxy_url": egress.url}
+        wanted = Wanted(upstream={**way, "redirect_hosts": named})
+        async with hasty_proxy({"docker.io": hub}, tmp_path, wanted) as proxy:
+            answer = await see(proxy, _PATH)
+            assert answer.status == status
+            assert (b"redirect_hosts" in answer.body) is (status == 502)
+            assert "Authorization" not in str(egress.requests)
+
+
+@pytest.mark.parametrize("suffix", ["#part", " ", "?a=b c", "/with space#x"])
+async def test_a_location_as_people_write_it(
+    hub: ScriptedRegistry, proxy: HastyProxy, suffix: str
+) -> None:
+    """A Location with a raw space or a fragment is followed, without the fragment."""
+    hub.cdn.script(Match(), StatusFault(200, body=_BLOB.body))
+    hub.script(Match.blob(), Redirect(location=f"{hub.cdn.url}/bucket/x{suffix}"))
+    assert (await see(proxy, _PATH)).body == _BLOB.body
+    (entry,) = hub.cdn.requests()
+    assert not set(" #") & set(entry.path)
+
+
+@pytest.mark.parametrize(
     ("host", "followed"),
     [
         pytest.param("cdn.example", True, id="a host"),

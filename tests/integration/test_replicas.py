@@ -29,7 +29,12 @@ from cacheproxy.inprocess.clock import SystemClock
 from cacheproxy.metadata.memory import MemoryMetadata
 from tests.integration.fills import until
 from tests.support import images
-from tests.support.parts.redis import Engine, RedisServer, on_each_engine_and_model, redis_server
+from tests.support.parts.redis import (
+    RedisServer,
+    on_each_engine,
+    on_each_engine_and_model,
+    redis_server,
+)
 from tests.support.replicas import SECRET, Replica, replica
 from tests.support.scripted_registry import CloseAfter, Gate, Match, ScriptedRegistry
 

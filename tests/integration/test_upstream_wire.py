@@ -198,6 +198,49 @@ class TestTls:
             assert await self._status(proxy) == (200, 200)
             assert registry.url.startswith("https://")
 
+    async def test_storage_with_a_public_certificate(
+        self, authority: _Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`ca_file` vouches for a private registry, and the system for its public storage."""
+        public, file = trustme.CA(), tmp_path / "system.pem"
+        public.cert_pem.write_to_path(str(file))
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        storage = ScriptedRegistry(tls=_Authority(public, file).server())
+        registry = ScriptedRegistry(tls=authority.server())
+        async with storage:
+            storage.add_image(_REPOSITORY, "1", _IMAGE)
+            cache = tmp_path / "cache"
+            async with _between(registry, cache, ca_file=authority.file) as proxy:
+                registry.script(Match.blob(), Redirect(location=storage.url + _BY_BLOB))
+                assert await self._status(proxy) == (200, 200)
+
+    async def test_a_client_certificate_is_not_for_storage(
+        self, authority: _Authority, tmp_path: Path
+    ) -> None:
+        """A host of another domain that wants a certificate of the client is shown none."""
+        contexts = [authority.server(f"registry.{name}.test") for name in ("one", "two")]
+        for context in contexts:
+            context.verify_mode = ssl.CERT_REQUIRED
+            authority.ca.configure_trust(context)
+        one, two = (ScriptedRegistry(tls=context) for context in contexts)
+        async with one, two:
+            for registry in (one, two):
+                registry.add_image(_REPOSITORY, "1", _IMAGE)
+            ports = {"registry.one.test:443": one.port, "registry.two.test:443": two.port}
+            async with Egress(ports) as egress:
+                upstream = {
+                    "url": "https://registry.one.test",
+                    "proxy_url": egress.url,
+                    "ca_file": authority.file,
+                    "client_certificate": authority.client(tmp_path),
+                }
+                there = Redirect(location=f"https://registry.two.test{_BY_BLOB}")
+                one.script(Match.blob(), Always(there))
+                wanted = Wanted(upstream=upstream)
+                async with hasty_proxy({"docker.io": one}, tmp_path / "cache", wanted) as proxy:
+                    assert await self._status(proxy) == (200, 502)
+            assert two.journal == ()
+
     @pytest.mark.parametrize("how", ["system", "other"])
     async def test_unknown_authority(self, authority: _Authority, tmp_path: Path, how: str) -> None:
         """A certificate that nobody known vouches for is a 502, and no request is sent."""

@@ -229,7 +229,7 @@ async def test_an_upstream_that_refuses_head(
     before = len(hub.journal)
     answer = await see(warm, _BLOB_OF_B)
     assert (answer.status, answer.body) == (200, _BLOB.body)
-    asked = hub.journal[before:]
+    asked = [entry for entry in hub.journal[before:] if entry.path != "/v2/"]
     assert [entry.method for entry in asked] == ["HEAD", "GET"]
     assert asked[1].headers["Range"] == "bytes=0-0"
     assert asked[1].body_bytes_sent == 1

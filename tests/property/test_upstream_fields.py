@@ -62,10 +62,27 @@ def test_any_content_range_is_read_or_not(field: str | None) -> None:
         assert field.startswith(f"bytes {field.split()[1].partition('-')[0]}-")
 
 
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ("ratelimit-remaining", "ratelimit-limit", "ratelimit-reset", "ratelimit-window")
+        )
+        | st.sampled_from(("x-ratelimit-remaining", "x-ratelimit-reset", "RateLimit")),
+        any_text | _numbers | _assembled,
+    )
+)
+@example({"ratelimit-remaining": "0", "ratelimit-window": "soon"})
+@example({"ratelimit-remaining": "0", "ratelimit-reset": "1e999"})
+def test_any_quota_counts_for_a_bearable_time(fields: dict[str, str]) -> None:
+    """Whatever quota fields say, a quota counts for no time, a time within a day, or is none."""
+    read = rate_limit(fields, _NOW)
+    assert read is None or read.window is None or 0.0 <= read.window <= 86_400.0
+
+
 @given(any_text)
 def test_any_ratelimit_is_read_or_not(field: str) -> None:
     """Every text says how many pulls are left, as a number that is not negative, or nothing."""
-    read = rate_limit({"ratelimit-remaining": field})
+    read = rate_limit({"ratelimit-remaining": field}, _NOW)
     assert read is None or field.startswith((str(read.remaining), "0"))
     assert read is None or read.remaining >= 0
 
@@ -128,10 +145,10 @@ def test_any_token_answer_holds_a_token_or_is_refused(body: bytes) -> None:
         return
     assert token
     assert set(token) <= _TOKEN68
-    assert seconds is None or 0.0 <= seconds <= 86_400.0
+    assert seconds is None or 0.0 < seconds <= 86_400.0
 
 
-@given(_token_words, st.sampled_from(("token", "access_token")), st.none() | st.integers(0, 86_400))
+@given(_token_words, st.sampled_from(("token", "access_token")), st.none() | st.integers(1, 86_400))
 def test_a_token_is_read_as_written(value: str, member: str, seconds: int | None) -> None:
     """The token comes back by either of its names, with the life that the answer names."""
     answer: dict[str, object] = {member: value}

@@ -336,7 +336,8 @@ class ClusterEvents:
 
     def _judge_order(self, earlier: TagAnswer, later: TagAnswer) -> None:
         """A replica never goes back to an older version."""
-        assert earlier.number is not None and later.number is not None
+        assert earlier.number is not None
+        assert later.number is not None
         is_other = earlier.pull.tag != later.pull.tag or (
             earlier.worker.replica != later.worker.replica
         )

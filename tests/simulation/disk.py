@@ -156,7 +156,7 @@ def install() -> None:
 
     sqlite3.connect = connect_database  # type: ignore[assignment]
     for module in (accounts, filesystem, embedded):
-        module.ThreadPoolExecutor = _make_pool  # type: ignore[assignment, attr-defined]
+        module.ThreadPoolExecutor = _make_pool  # type: ignore[attr-defined]
 
 
 def _make_pool(*args: Any, **options: Any) -> Executor:

@@ -100,7 +100,7 @@ class Network:
             ConnectionRefusedError: nobody listens there.
         """
         await asyncio.sleep(self.latency)
-        while self.is_cut(process.host, address[0]):
+        while self.is_cut(process.host, address[0]):  # noqa: ASYNC110  # a kernel tries again
             await asyncio.sleep(_RETRY_SECONDS)
         listeners = [one for one in self._listeners.get(address, ()) if one[0].is_alive]
         if not listeners:

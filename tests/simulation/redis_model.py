@@ -462,7 +462,7 @@ def _from_lua(reply: Any) -> Any:
         raise ReplyError(reply[b"err"].decode())
     if reply[b"ok"] is not None:
         return reply[b"ok"].decode()
-    found = []
+    found: list[Any] = []
     while (one := reply[len(found) + 1]) is not None:
         found.append(_from_lua(one))
     return found

@@ -79,7 +79,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.process.world.complain(f"event loop: {context.get('message')}", context)
 
     @override
-    async def create_connection(  # type: ignore[override]  # what is asked of it here
+    async def create_connection(
         self,
         protocol_factory: Any,
         host: str | None = None,
@@ -289,7 +289,7 @@ class Process:
         loop = self.loop
         if loop.ready or self.busy_pools or self._thread is not None:
             return True
-        return bool(loop.timers) and loop.timers[0]._when <= now  # type: ignore[no-any-return]
+        return bool(loop.timers) and loop.timers[0]._when <= now
 
     @property
     def is_inside(self) -> bool:
@@ -573,6 +573,4 @@ def _offer(
     loop.take_due(now)
     if loop.ready or process.is_inside:
         runnable.append((process.number, process))
-    for pool in process.busy_pools.values():
-        if pool.choices():
-            runnable.append((pool.number, pool))
+    runnable += [(pool.number, pool) for pool in process.busy_pools.values() if pool.choices()]

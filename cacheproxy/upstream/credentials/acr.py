@@ -14,12 +14,14 @@ import msgspec
 from yarl import URL
 
 from cacheproxy.domain.errors import UpstreamUnavailable
+from cacheproxy.inprocess.failures import explain_failure
 from cacheproxy.ports import Clock
+from cacheproxy.upstream.answers import read_at_most
 from cacheproxy.upstream.credentials.aside import Aside
+from cacheproxy.upstream.credentials.cloud_failures import explain_cloud_failure
 from cacheproxy.upstream.credentials.login import Login, NoLoginError
 from cacheproxy.upstream.credentials.patience import NotYetError, Patience
 from cacheproxy.upstream.tokens import lifetime_of
-from cacheproxy.upstream.transport import read_at_most
 
 # Which tells the registry that the password is a token.
 _USER = "00000000-0000-0000-0000-000000000000"
@@ -120,9 +122,8 @@ def _access_token(client_id: str | None) -> str:
         ) as credential:
             return credential.get_token(_SCOPE).token
     except Exception as error:
-        # Whatever it is: the chain runs programs, reads files and asks services. Only the
-        # error's name: its message quotes what came.
-        raise NotYetError(f"Azure gives no access token ({type(error).__name__})") from error
+        # Whatever it is: the chain runs programs, reads files and asks services.
+        raise NotYetError(f"Azure gives no access token: {explain_cloud_failure(error)}") from error
 
 
 async def _exchanged(exchange: Exchange, form: dict[str, str]) -> bytes:
@@ -152,7 +153,7 @@ async def _exchanged(exchange: Exchange, form: dict[str, str]) -> bytes:
     except UpstreamUnavailable:
         raise NoLoginError(f"{host}'s answer to POST {_PATH} is too long") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NotYetError(f"{host} cannot be asked ({type(error).__name__})") from error
+        raise NotYetError(f"{host} cannot be asked: {explain_failure(error)}") from error
 
 
 class _Answer(msgspec.Struct):

@@ -12,6 +12,7 @@ from typing import Any
 from cacheproxy.domain.ecr_host import EcrHost
 from cacheproxy.ports import Clock
 from cacheproxy.upstream.credentials.aside import Aside
+from cacheproxy.upstream.credentials.cloud_failures import explain_cloud_failure
 from cacheproxy.upstream.credentials.login import Login, NoLoginError
 from cacheproxy.upstream.credentials.patience import NotYetError, Patience
 
@@ -74,7 +75,7 @@ class Ecr:
             raise NoLoginError(f"AWS answers {code} to {service}:GetAuthorizationToken") from error
         except Exception as error:
             # Whatever it is: the chain runs programs, reads files and asks services.
-            raise NotYetError(f"AWS cannot be asked ({type(error).__name__})") from error
+            raise NotYetError(f"AWS gives no password: {explain_cloud_failure(error)}") from error
 
     def _parsed(self, answer: Mapping[str, Any]) -> tuple[Login, float | None]:
         found = answer.get("authorizationData")

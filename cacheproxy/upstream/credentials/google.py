@@ -13,6 +13,7 @@ from typing import Any
 
 from cacheproxy.ports import Clock
 from cacheproxy.upstream.credentials.aside import Aside
+from cacheproxy.upstream.credentials.cloud_failures import explain_cloud_failure
 from cacheproxy.upstream.credentials.files import WatchedFile
 from cacheproxy.upstream.credentials.login import Login, NoLoginError
 from cacheproxy.upstream.credentials.patience import NotYetError, Patience
@@ -95,8 +96,7 @@ def _ask(key: Mapping[str, Any] | None) -> tuple[str, float | None]:
         # Whatever it is: google-auth raises a KeyError, too, where a server says too little.
         # A key needs no metadata server; who has none may have one in a moment.
         kind = NoLoginError if key is not None else NotYetError
-        # Only the error's name: its message may quote what came, or a key.
-        raise kind(f"Google gives no access token ({type(error).__name__})") from error
+        raise kind(f"Google gives no access token: {explain_cloud_failure(error)}") from error
     if not credentials.token:
         raise NoLoginError("Google gives no access token")
     ends = credentials.expiry  # in UTC, without saying so

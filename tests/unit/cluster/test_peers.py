@@ -65,6 +65,19 @@ async def asking(
         await runner.cleanup()
 
 
+async def test_a_replica_that_is_not_there_is_named_in_words() -> None:
+    """A replica that cannot be connected to is unreachable, for a reason that a person can read."""
+
+    async def answer() -> web.Response:
+        raise AssertionError("nobody asks this one")
+
+    async with asking(answer) as replica:
+        replica.address = "127.0.0.1:1"
+        with pytest.raises(UpstreamUnavailable) as raised:
+            await replica.ask()
+    assert str(raised.value) == "replica 127.0.0.1:1: connection refused, nothing listens there"
+
+
 async def test_a_replica_that_never_answers_is_unreachable() -> None:
     """A replica that accepts a connection and is silent is unreachable, and rests for a moment."""
     is_over = asyncio.Event()

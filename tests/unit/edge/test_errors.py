@@ -100,6 +100,8 @@ def test_an_error_without_a_rule_has_its_ancestors(
         pytest.param(UpstreamLimited("x", 17.2), {"Retry-After": "18"}, id="limit"),
         pytest.param(UpstreamLimited("x", 0.0), {"Retry-After": "1"}, id="limit that is over"),
         pytest.param(UpstreamLimited("x"), {"Retry-After": "30"}, id="limit of unknown length"),
+        pytest.param(UpstreamUnavailable("x", 6.2), {"Retry-After": "7"}, id="a 503"),
+        pytest.param(UpstreamUnavailable("x"), {}, id="a failure of unknown length"),
         pytest.param(Denied("x"), {}, id="none"),
     ],
 )

@@ -195,8 +195,8 @@ def test_a_sexagesimal_address_is_an_address(load_text: Load) -> None:
             [
                 "1:22: upstreams.quay.io: must be a section; its keys are url, aliases, "
                 "official_namespace, credentials, tags, allow, deny, ca_file, client_certificate, "
-                "proxy_url, insecure, token_realms, max_connections, connect_timeout, "
-                "answer_timeout, idle_timeout, max_size, retries, "
+                "proxy_url, insecure, token_realms, redirect_hosts, max_connections, "
+                "connect_timeout, answer_timeout, idle_timeout, max_size, retries, "
                 "mirrors, offline, breaker, ratelimit_reserve, max_bandwidth, "
                 "price_per_gb"
             ],

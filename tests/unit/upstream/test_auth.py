@@ -8,8 +8,8 @@ from yarl import URL
 
 from cacheproxy.domain.errors import CacheproxyError, Denied, UpstreamTimeout, UpstreamUnavailable
 from cacheproxy.inprocess.tasks import Tasks
-from cacheproxy.upstream.auth import Authorizer
-from cacheproxy.upstream.challenge import Basic, Bearer
+from cacheproxy.upstream.auth import Attempt, Authorizer
+from cacheproxy.upstream.challenge import Basic, Bearer, Challenge
 from cacheproxy.upstream.credentials.fixed import Fixed
 from cacheproxy.upstream.credentials.login import Login
 from cacheproxy.upstream.credentials.renewing import Renewing
@@ -36,8 +36,17 @@ class FakeTokenServer:
         self.failure: CacheproxyError | None = None
         self.refused: set[str | None] = set()
         self.refuses: Callable[[URL], bool] = lambda _: False
+        self.challenges: tuple[Challenge, ...] = ()
+        self.pinged: list[URL] = []
         self.open = asyncio.Event()
         self.open.set()
+
+    async def fetch_challenges(self, url: URL) -> tuple[Challenge, ...]:
+        """The challenges of `/v2/`."""
+        self.pinged.append(url)
+        if self.failure is not None:
+            raise self.failure
+        return self.challenges
 
     async def fetch(self, url: URL, authorization: str | None) -> bytes:
         """The next token."""
@@ -93,14 +102,15 @@ async def test_nothing_is_sent_before_it_is_asked_for(make: Make, server: FakeTo
 
 
 async def test_a_challenge_is_answered_with_a_token(make: Make, server: FakeTokenServer) -> None:
-    """The token is fetched for our scope and upstream's service, and used from then on."""
+    """A token is for our scope and the challenge's own, by its service, and used from then on."""
     authorizer = make()
     assert await authorizer.answer([_BEARER], _SCOPE, None) == "Bearer t1"
     assert await authorizer.current(_SCOPE) == "Bearer t1"
     ((url, authorization),) = server.asked
     assert authorization is None
     assert url.with_query(None) == URL(_REALM)
-    assert dict(url.query) == {"service": "registry.example.com", "scope": _SCOPE}
+    assert url.query["service"] == "registry.example.com"
+    assert url.query.getall("scope") == [_SCOPE, _BEARER.scope]
 
 
 async def test_the_realm_keeps_its_own_query(make: Make, server: FakeTokenServer) -> None:
@@ -157,6 +167,7 @@ async def test_a_failure_is_one_for_all_who_wait(make: Make, server: FakeTokenSe
         pytest.param(300, 240, id="five minutes"),
         pytest.param(60, 48, id="a minute"),
         pytest.param(None, 48, id="no word of it: a minute"),
+        pytest.param(0, 48, id="no life: a minute"),
         pytest.param(10**9, 69_120, id="for ever: a day"),
     ],
 )
@@ -249,12 +260,103 @@ async def test_a_jwt_says_when_it_ends(
     assert len(server.asked) == 2
 
 
-async def test_a_token_without_a_life_is_used_once(make: Make, server: FakeTokenServer) -> None:
-    """A token that is over at once is good for the request that it was fetched for."""
-    server.seconds = 0
+@pytest.mark.parametrize("failure", [Denied("no"), UpstreamTimeout("slow")])
+async def test_a_failure_on_the_way_to_a_token_is_forgotten(
+    make: Make, server: FakeTokenServer, failure: CacheproxyError
+) -> None:
+    """After a token could not be had, upstream is asked without one, and answered as it asks."""
     authorizer = make()
-    assert await authorizer.answer([_BEARER], _SCOPE, None) == "Bearer t1"
-    assert await authorizer.current(_SCOPE) == "Bearer t2"
+    server.failure = failure
+    with pytest.raises(type(failure)):
+        await authorizer.go_on([_BEARER], _SCOPE, Attempt())
+    assert await authorizer.begin(_SCOPE) == Attempt()
+    server.failure = None
+    assert await authorizer.go_on([_BEARER], _SCOPE, Attempt()) == Attempt("Bearer t2")
+
+
+async def test_an_expired_token_that_cannot_be_renewed(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """Who cannot have a token asks without; the same challenge again is the same failure."""
+    authorizer = make()
+    await authorizer.answer([_BEARER], _SCOPE, None)
+    clock.advance(301)
+    server.failure = UpstreamTimeout("slow")
+    tried = await authorizer.begin(_SCOPE)
+    assert (tried.field, tried.failure) == (None, server.failure)
+    with pytest.raises(UpstreamTimeout, match="slow"):
+        await authorizer.go_on([_BEARER], _SCOPE, tried)
+    assert len(server.asked) == 2
+    server.failure = None
+    other = Bearer("https://other.example.com/token", "s", "")
+    assert await authorizer.go_on([other], _SCOPE, tried) == Attempt("Bearer t3")
+
+
+async def test_a_refused_token_with_a_challenge_of_no_use(make: Make) -> None:
+    """Where an old token brings a challenge that cannot be answered, none is sent once more."""
+    authorizer = make()
+    old = await authorizer.go_on([_BEARER], _SCOPE, Attempt())
+    strange = Bearer("https://127.0.0.1/token", "s", "")
+    bare = await authorizer.go_on([strange], _SCOPE, old)
+    assert bare.field is None
+    assert isinstance(bare.failure, UpstreamUnavailable)
+    with pytest.raises(UpstreamUnavailable, match="where we do not go"):
+        await authorizer.go_on([strange], _SCOPE, bare)
+    assert (await authorizer.go_on([_BEARER], _SCOPE, bare)).field == "Bearer t1"
+
+
+async def test_a_bare_401_to_a_token_is_answered_by_the_last_challenge(
+    make: Make, server: FakeTokenServer
+) -> None:
+    """A token that is refused without a challenge is fetched anew by the one that is known."""
+    authorizer = make()
+    old = await authorizer.go_on([_BEARER], _SCOPE, Attempt())
+    assert await authorizer.go_on([], _SCOPE, old) == Attempt("Bearer t2")
+
+
+async def test_the_ping_is_learnt_once(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """`/v2/` is asked for its challenge once in five minutes, however many want to know it."""
+    authorizer = make(_LOGIN)
+    server.challenges = (Basic(),)
+    for _ in range(2):
+        learnt = await asyncio.gather(*(authorizer.learn() for _ in range(10)))
+        assert set(learnt) == {(Basic(),)}
+    assert server.pinged == [_PING]
+    clock.advance(301)
+    await authorizer.learn()
+    assert server.pinged == [_PING] * 2
+
+
+async def test_a_ping_whose_challenge_is_of_no_use_is_asked_again_soon(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """Whoever asks for what its token server refuses has `/v2/` asked once in five seconds."""
+    authorizer = make()
+    server.challenges = (_BEARER,)
+    server.refuses = lambda _: True
+    for _ in range(3):
+        challenges = await authorizer.learn()
+        with pytest.raises(LoginRefused):
+            await authorizer.go_on(challenges, _SCOPE, Attempt())
+    assert len(server.pinged) == 1
+    clock.advance(6)
+    await authorizer.learn()
+    assert len(server.pinged) == 2
+
+
+async def test_a_ping_that_fails_is_asked_again_soon(
+    make: Make, server: FakeTokenServer, clock: FakeClock
+) -> None:
+    """A `/v2/` that fails has no challenges for five seconds."""
+    authorizer = make(_LOGIN)
+    server.failure = UpstreamTimeout("slow")
+    assert await authorizer.learn() == ()
+    server.failure, server.challenges = None, (_BEARER,)
+    assert await authorizer.learn() == ()
+    clock.advance(6)
+    assert await authorizer.learn() == (_BEARER,)
 
 
 async def test_the_time_of_day_has_no_say(

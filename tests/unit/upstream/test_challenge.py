@@ -1,6 +1,12 @@
 import pytest
 
-from cacheproxy.upstream.challenge import Basic, Bearer, Challenge, parse
+from cacheproxy.upstream.challenge import (
+    Basic,
+    Bearer,
+    Challenge,
+    may_hide_challenge,
+    parse,
+)
 
 _HUB = Bearer("https://auth.docker.io/token", "registry.docker.io", "repository:a/b:pull")
 
@@ -79,3 +85,25 @@ _HUB = Bearer("https://auth.docker.io/token", "registry.docker.io", "repository:
 def test_challenges_are_read(fields: list[str], challenges: list[Challenge]) -> None:
     """Challenges of the two schemes that we know are read, however registries write them."""
     assert list(parse(fields)) == challenges
+
+
+@pytest.mark.parametrize(
+    ("status", "anonymous", "with_login", "when_shown"),
+    [
+        (401, True, True, True),
+        (403, True, True, False),
+        (404, False, True, False),
+        (400, False, False, False),
+        (500, False, False, False),
+        (200, False, False, False),
+    ],
+)
+def test_a_response_may_hide_a_challenge(
+    status: int, anonymous: bool, with_login: bool, when_shown: bool
+) -> None:
+    """A refusal is doubted where credentials that were not shown might help."""
+    doubted = [
+        may_hide_challenge(status, was_shown=was_shown, has_login=has_login)
+        for was_shown, has_login in ((False, False), (False, True), (True, True))
+    ]
+    assert doubted == [anonymous, with_login, when_shown]

@@ -30,10 +30,15 @@ def test_the_system_is_trusted_by_default() -> None:
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
-def test_a_ca_file_is_trusted_instead(tmp_path: Path, authority: trustme.CA) -> None:
-    """With a CA file that authority is trusted, and no other."""
+def test_a_ca_file_is_trusted_beside_the_system(
+    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a CA file that authority is trusted as well as the system's."""
+    system = _pem(tmp_path / "system.pem", trustme.CA().cert_pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     context = tls_context(_pem(tmp_path / "ca.pem", authority.cert_pem), None, insecure=False)
-    assert len(context.get_ca_certs()) == 1
+    assert len(context.get_ca_certs()) == 2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 

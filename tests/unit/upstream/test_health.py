@@ -62,6 +62,7 @@ def test_it_rests_after_failures_in_a_row(watched: _Watched) -> None:
     watched.fail(3)
     with pytest.raises(UpstreamResting, match="no connection") as raised, watched.health.asking():
         pass
+    assert raised.value.retry_after is not None
     assert 3.0 <= raised.value.retry_after <= 5.0
     (paused,) = watched.events.of(UpstreamPaused)
     assert (paused.registry, paused.error) == ("r.test", "no connection")

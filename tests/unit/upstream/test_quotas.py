@@ -46,7 +46,7 @@ def test_accounts_are_used_in_their_order() -> None:
     quotas = counted.quotas
     assert quotas.account("fetch") == quotas.any_account == 0
     quotas.refuse(0, 100.0)
-    quotas.report(1, RateLimit(0))
+    quotas.report(1, RateLimit(0, window=21600.0))
     assert quotas.account("fetch") == quotas.any_account == 2
     quotas.refuse(2, 50.0)
     with pytest.raises(UpstreamLimited) as raised:
@@ -62,9 +62,9 @@ def test_accounts_are_used_in_their_order() -> None:
 def test_the_reserve_of_each_account() -> None:
     """What one account keeps, another may still spend; at last only what is not here is fetched."""
     quotas = _Counted(logins=2).quotas
-    quotas.report(0, RateLimit(10))
+    quotas.report(0, RateLimit(10, window=21600.0))
     assert (quotas.account("refresh"), quotas.account("fetch")) == (1, 0)
-    quotas.report(1, RateLimit(9))
+    quotas.report(1, RateLimit(9, window=21600.0))
     assert not quotas.grants("refresh")
     with pytest.raises(UpstreamLimited):
         quotas.account("refresh")
@@ -122,7 +122,7 @@ def test_an_address_that_upstream_does_not_tell_is_shared_with_nobody() -> None:
 def test_a_login_is_one_account_for_all(source: str | None) -> None:
     """All replicas share a login's pulls, also those that have asked nothing yet."""
     one, other = _pair(logins=1)
-    one.quotas.report(0, RateLimit(0, source=source))
+    one.quotas.report(0, RateLimit(0, None, 21600.0, source))
     other.hear(one)
     assert not other.quotas.grants("fetch")
 

@@ -1,7 +1,11 @@
 import pytest
 from yarl import URL
 
-from cacheproxy.upstream.trust import may_follow, realm_may_have_credentials
+from cacheproxy.upstream.trust import (
+    may_follow,
+    may_keep_login,
+    realm_may_have_credentials,
+)
 
 _HUB = "https://registry-1.docker.io"
 
@@ -168,3 +172,50 @@ def test_a_redirect_is_followed(location: str, upstream: str) -> None:
 def test_a_redirect_is_not_followed(location: str, upstream: str) -> None:
     """A redirect never leads to what is less secure, nor to where only this machine can go."""
     assert not may_follow(URL(location), URL(upstream))
+
+
+@pytest.mark.parametrize(
+    ("location", "upstream", "allowed"),
+    [
+        pytest.param("https://10.0.0.9:9000/b", _HUB, "10.0.0.9", id="a private address"),
+        pytest.param("https://minio.internal/b", _HUB, "minio.internal", id="an internal name"),
+        pytest.param("http://127.0.0.1/b", "http://r.example", "127.0.0.1", id="loopback"),
+        pytest.param("https://[fd00::9]:9000/b", _HUB, "[fd00::9]", id="an IPv6 address"),
+        pytest.param("https://[fd00::9]:9000/b", _HUB, "[fd00::9]:9000", id="and its port"),
+        pytest.param("https://10.0.0.9:9000/b", _HUB, "10.0.0.9:9000", id="a port"),
+    ],
+)
+def test_a_named_host_may_be_redirected_to(location: str, upstream: str, allowed: str) -> None:
+    """A private host that the operator has named may be redirected to, and no other one."""
+    assert may_follow(URL(location), URL(upstream), frozenset({allowed}))
+    assert not may_follow(URL(location), URL(upstream), frozenset({"10.0.0.8"}))
+
+
+def test_another_port_than_the_named_one_is_another_host() -> None:
+    """A host that is named with a port may be redirected to at that port alone."""
+    location = URL("https://10.0.0.9:22/b")
+    assert not may_follow(location, URL(_HUB), frozenset({"10.0.0.9:9000"}))
+
+
+def test_a_named_host_is_no_way_to_less_security() -> None:
+    """A redirect from https to http is not followed to a named host either."""
+    location = URL("http://10.0.0.9/b")
+    assert not may_follow(location, URL(_HUB), frozenset({"10.0.0.9"}))
+
+
+@pytest.mark.parametrize(
+    ("location", "sender", "kept"),
+    [
+        ("https://a.test/token/", "https://a.test/token", True),
+        ("https://A.test:443/token/", "https://a.test/token", True),
+        ("https://a.test/token", "http://a.test/token", True),
+        ("http://a.test/token", "https://a.test/token", False),
+        ("https://a.test:8443/token", "https://a.test/token", False),
+        ("https://a.test/token", "http://a.test:8080/token", False),
+        ("https://b.test/token", "https://a.test/token", False),
+        ("https://b.test/token", "http://a.test/token", False),
+    ],
+)
+def test_a_login_stays_with_its_origin(location: str, sender: str, kept: bool) -> None:
+    """A token server's redirect keeps the login within its origin, or from http to https there."""
+    assert may_keep_login(URL(location), URL(sender)) is kept
