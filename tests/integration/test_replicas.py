@@ -30,6 +30,7 @@ from cacheproxy.metadata.memory import MemoryMetadata
 from tests.integration.fills import until
 from tests.support import images
 from tests.support.parts.redis import (
+    Engine,
     RedisServer,
     on_each_engine,
     on_each_engine_and_model,

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -127,12 +127,15 @@ def _replace(name: str, method: str) -> None:
     setattr(os, name, call)
 
 
+def _replace_all(names: Sequence[str], method: str) -> None:
+    for name in names:
+        _replace(name, method)
+
+
 def install() -> None:
     """Replace the functions of `os`, once in the life of this (real) process."""
-    for name in _BY_PATH:
-        _replace(name, "by_path")
-    for name in _BY_DESCRIPTOR:
-        _replace(name, "by_descriptor")
+    _replace_all(_BY_PATH, "by_path")
+    _replace_all(_BY_DESCRIPTOR, "by_descriptor")
     # pathlib and shutil ask what these functions can do, by identity.
     for supported in (os.supports_fd, os.supports_follow_symlinks, os.supports_dir_fd):
         supported |= {getattr(os, n) for n, real in REAL.items() if real in supported}
