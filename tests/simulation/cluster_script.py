@@ -10,7 +10,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagPolicy
 from cacheproxy.domain.media_types import OCI_MANIFEST
 from cacheproxy.domain.reference import Tag
-from tests.simulation.script import AMPLE, Content, Script, write_script
+from tests.simulation.script import AMPLE, Content, Crash, Script, write_script
 
 REDIS = -1
 """The number of Redis, where replicas have numbers."""
@@ -18,8 +18,7 @@ REDIS = -1
 BEGINS = 3.0
 """Virtual seconds until the first thing happens: by then the replicas know each other."""
 
-_LASTS = (1.0, 4.0, 4.0, 10.0, 30.0)
-_LONG_STEPS = (3600.0, -3600.0, 40 * 86_400.0, -40 * 86_400.0)
+_STEPS = (0.3, 3600.0, 3600.0, -3600.0, 40 * 86_400.0, -40 * 86_400.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,84 +151,133 @@ class ClusterScript:
 
 
 def write_cluster_script(seed: int) -> Script:
-    """Draw a script of several replicas, each with a directory and one or two workers."""
+    """Draw a script of several replicas, each with a directory and one or two workers.
+
+    Events attract each other: most happen soon after one of a few moments, since a coincidence
+    of three faults is what nobody has thought of. A script is about blobs, about tags, or both.
+    """
     script = write_script(seed)
     chance = random.Random(f"cluster {seed}")
-    replicas = chance.choice((2, 2, 2, 3, 3, 4))
+    focus = chance.choice(("blobs", "tags", "tags", "both"))
+    if focus == "tags":
+        script = replace(script, clients=script.clients[:1], chores=(), trouble=(), mishaps={})
+    replicas = chance.choice((2, 2, 2, 3, 3, 4) if focus == "blobs" else (2, 2, 2, 3))
+    times = _Times(chance, 4.0 if focus == "blobs" else 16.0)
     workers = replicas * chance.choice((1, 1, 2))
-    lasts = chance.choice(_LASTS)
-    ends = BEGINS + max([lasts, *(client.at for client in script.clients)])
-
-    def at() -> float:
-        return chance.uniform(BEGINS, ends)
-
-    def some(*counts: int) -> range:
-        return range(chance.choice(counts))
-
-    # Half of the clients come later than in a cache alone, when others have the blob by then.
-    late = {number: chance.choice((0.0, at() - BEGINS)) for number in range(len(script.clients))}
-    tags = tuple(_tag(chance, number, script.contents, ends) for number in some(0, 1, 1, 2))
-    cluster = ClusterScript(
-        replicas=replicas,
-        readers=chance.choice((2, 16, 16)),
-        budgets=tuple(chance.choice((AMPLE, AMPLE, AMPLE, 8192)) for _ in range(replicas)),
-        policy=TagPolicy(
-            fresh_for=chance.choice((0.5, 5.0, 60.0)),
-            stale_while_revalidate=chance.choice((0.0, 0.0, 2.0)),
-            stale_if_error=chance.choice((0.0, 7 * 86_400.0)),
-        ),
-        tags=tags,
-        tag_pulls=tuple(
-            TagPull(at(), chance.randrange(workers), number, chance.random() < 0.4)
-            for number in range(len(tags))
-            for _ in some(2, 6, 15)
-        ),
-        purges=tuple(
-            TagPurge(at(), chance.randrange(replicas), chance.choice((None, *range(len(tags)))))
-            for _ in (some(0, 0, 1, 2) if tags else ())
-        ),
-        steps=tuple(
-            ClockStep(
-                chance.uniform(0.0, ends),
-                chance.randrange(-1, replicas),
-                chance.choice((0.3, *_LONG_STEPS)),
-            )
-            for _ in some(0, 0, 1, 2)
-        ),
-        cuts=tuple(_cut(chance, replicas, ends) for _ in some(0, 0, 1, 2)),
-        standstills=tuple(
-            Standstill(at(), chance.choice((1.0, 8.0, 60.0)), chance.randrange(workers))
-            for _ in some(0, 0, 0, 1)
-        ),
-        redis_faults=tuple(_redis_fault(chance, ends) for _ in some(0, 0, 1, 2)),
-        outages=tuple(Outage(at(), chance.choice((0.5, 10.0))) for _ in some(0, 0, 0, 1)),
-    )
+    tags = () if focus == "blobs" else _tags(chance, script.contents, times)
+    cluster = _draw_cluster(chance, replicas, workers, tags, times)
     return replace(
         script,
         workers=workers,
         cluster=cluster,
         clients=tuple(
-            replace(one, at=one.at + BEGINS + late[number], worker=chance.randrange(workers))
-            for number, one in enumerate(script.clients)
+            # Some come when others have the blob.
+            replace(
+                one,
+                at=chance.choice((one.at + BEGINS, times.draw())),
+                worker=chance.randrange(workers),
+            )
+            for one in script.clients
         ),
         chores=tuple(
             replace(one, at=one.at + BEGINS, worker=chance.randrange(workers))
             for one in script.chores
         ),
-        crashes=tuple(
-            replace(one, at=at(), worker=chance.randrange(workers)) for one in script.crashes
-        ),
+        crashes=_crashes(chance, replicas, workers, times),
         trouble=tuple(
             replace(one, start=one.start + BEGINS, stop=one.stop + BEGINS) for one in script.trouble
         ),
     )
 
 
+class _Times:
+    """The times at which things happen."""
+
+    def __init__(self, chance: random.Random, lasts: float) -> None:
+        self._chance = chance
+        self.ends = BEGINS + lasts * chance.choice((0.25, 1.0, 1.0, 2.0))
+        self._moments = [chance.uniform(BEGINS, self.ends) for _ in range(3)]
+
+    def draw(self) -> float:
+        """Draw a time: mostly soon after a moment at which other things happen."""
+        if self._chance.random() < 0.3:
+            return self._chance.uniform(BEGINS, self.ends)
+        mean = self._chance.choice((0.03, 0.5, 2.0))
+        return self._chance.choice(self._moments) + self._chance.expovariate(1 / mean)
+
+    def some(self, *counts: int) -> list[float]:
+        """Draw several times."""
+        return [self.draw() for _ in range(self._chance.choice(counts))]
+
+
+def _draw_cluster(
+    chance: random.Random, replicas: int, workers: int, tags: tuple[TagHistory, ...], times: _Times
+) -> ClusterScript:
+    everywhere = range(-1, replicas)
+    purges = times.some(0, 0, 1, 2) if tags else []
+    pulls = times.some(*((8, 20) if tags else (0,)))
+    # What reads while something is purged may keep it.
+    pulls += [at + chance.uniform(-0.1, 0.3) for at in purges for _ in range(3)]
+    return ClusterScript(
+        replicas=replicas,
+        readers=chance.choice((2, 16, 16)),
+        budgets=tuple(chance.choice((AMPLE, AMPLE, AMPLE, 8192)) for _ in range(replicas)),
+        policy=TagPolicy(
+            fresh_for=chance.choice((0.5, 2.0, 60.0)),
+            stale_while_revalidate=chance.choice((0.0, 0.0, 2.0)),
+            stale_if_error=chance.choice((0.0, 7 * 86_400.0)),
+        ),
+        tags=tags,
+        tag_pulls=tuple(
+            TagPull(at, chance.randrange(workers), chance.randrange(len(tags)), number % 2 == 0)
+            for number, at in enumerate(pulls)
+        ),
+        purges=tuple(
+            TagPurge(at, chance.randrange(replicas), chance.choice((None, *range(len(tags)))))
+            for at in purges
+        ),
+        steps=tuple(
+            ClockStep(at, chance.choice(everywhere), chance.choice(_STEPS))
+            for at in times.some(0, 0, 1, 2)
+        ),
+        cuts=tuple(_cut(chance, replicas, at) for at in times.some(0, 0, 1, 2)),
+        standstills=tuple(
+            Standstill(at, chance.choice((1.0, 8.0, 60.0)), chance.randrange(workers))
+            for at in times.some(0, 0, 0, 1)
+        ),
+        redis_faults=tuple(_redis_fault(chance, at) for at in times.some(0, 0, 1, 2)),
+        outages=tuple(Outage(at, chance.choice((0.5, 5.0))) for at in times.some(0, 0, 0, 1)),
+    )
+
+
+def _crashes(
+    chance: random.Random, replicas: int, workers: int, times: _Times
+) -> tuple[Crash, ...]:
+    """Draw crashes of a worker, or of a whole replica, which is away for a while."""
+    crashes = []
+    for at in times.some(0, 0, 1, 1):
+        replica, down_for = chance.randrange(replicas), chance.choice((0.01, 1.0, 4.0))
+        is_all = chance.random() < 0.5
+        for worker in range(replica, workers, replicas):
+            if is_all or chance.random() < 0.5:
+                calls = 0 if is_all else chance.choice((0, 1, 3, 8, 20))
+                crashes.append(Crash(at, worker, calls, down_for))
+    return tuple(crashes)
+
+
+def _tags(
+    chance: random.Random, contents: tuple[Content, ...], times: _Times
+) -> tuple[TagHistory, ...]:
+    return tuple(
+        _tag(chance, number, contents, times) for number in range(chance.choice((1, 1, 2)))
+    )
+
+
 def _tag(
-    chance: random.Random, number: int, contents: tuple[Content, ...], ends: float
+    chance: random.Random, number: int, contents: tuple[Content, ...], times: _Times
 ) -> TagHistory:
     begins = chance.choice((0.0, 0.0, 0.0, BEGINS + 1.0))
-    moves = sorted(chance.uniform(BEGINS, ends) for _ in range(chance.choice((0, 1, 2, 4))))
+    moves = sorted(times.some(1, 2, 4))
     layers = chance.choice(((), (chance.choice(contents),)))
     versions = []
     for version, at in enumerate((begins, *(move for move in moves if move > begins))):
@@ -262,16 +310,16 @@ def _manifest(layers: tuple[Content, ...], title: str) -> bytes:
     return json.dumps(document).encode()
 
 
-def _cut(chance: random.Random, replicas: int, ends: float) -> Cut:
+def _cut(chance: random.Random, replicas: int, at: float) -> Cut:
     one = chance.randrange(replicas)
     other = chance.choice((REDIS, (one + 1) % replicas))
-    return Cut(chance.uniform(0.0, ends), chance.choice((0.2, 2.0, 8.0)), (one, other))
+    return Cut(at, chance.choice((0.2, 2.0, 8.0)), (one, other))
 
 
-def _redis_fault(chance: random.Random, ends: float) -> RedisFault:
+def _redis_fault(chance: random.Random, at: float) -> RedisFault:
     return RedisFault(
-        chance.choice((0.0, chance.uniform(0.0, ends))),
-        chance.choice((0.2, 2.0, 8.0)),
+        chance.choice((0.0, at, at, at)),
+        chance.choice((0.2, 2.0, 5.0)),
         chance.choice(("stops", "stops", "loses", "stalls", "fails over")),
         chance.choice((0.1, 2.0)),
     )
