@@ -109,17 +109,24 @@ class Listings:
         return 0.0 if remote.upstream.is_silent else min(remote.tags.patience, self._patience)
 
     async def _fallback(self, remote: Remote, asked: ListReferrers) -> Listing | None:
-        """What the referrers tag schema says (distribution spec), in the API's form; if anything.
+        """Return what the fallback tag lists (distribution spec, "Referrers Tag Schema").
 
         A 404 would be honest about upstream's API, but clients that get an empty list from a
         proxy do not look at the fallback tag themselves: signatures would vanish.
+
+        Returns:
+            The list in the API's form. None if there is no such tag; or if it names no index, or
+            the subject itself, as in registries that take `sha256-…` for the digest.
         """
         tag = Tag.of_referrers(asked.digest)
         try:
             answer = await self._manifests.by_tag(remote, tag, head=False)
         except ManifestUnknown:
             return None
-        found = json.loads(answer.body or b"{}").get("manifests") or []
+        body = answer.body or b""
+        if answer.media_type not in media_types.INDEXES or asked.digest.names(body):
+            return None
+        found = json.loads(body).get("manifests") or []
         return self._listing([one for one in found if isinstance(one, dict)], asked.artifact_type)
 
     def _listing(self, descriptors: list[dict[str, Any]], artifact_type: str | None) -> Listing:

@@ -1,16 +1,15 @@
 """A registry, asked by the OCI distribution spec (`Upstream`)."""
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import aiohttp
-from yarl import URL
 
 from cacheproxy.cluster_ports import Notable
-from cacheproxy.domain import media_types
+from cacheproxy.domain import list_pages, media_types
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
     BlobUnknown,
@@ -28,14 +27,12 @@ from cacheproxy.domain.operation import Query
 from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
+from cacheproxy.domain.web_links import next_query
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
 from cacheproxy.upstream.answers import RefusedElsewhere, content_range, translated
 from cacheproxy.upstream.transport import Ask, Transport, read_at_most
 
-_PAGE_LIMIT = 8 * 1024 * 1024
 _ACCEPT = {"Accept": media_types.ACCEPT}
-# RFC 8288, as far as registries use it: the first link whose relation is "next".
-_NEXT = re.compile(r"<([^<>]*)>[^<>,]*;\s*rel=\"?next\b", re.IGNORECASE)
 
 
 class RegistryClient:
@@ -137,24 +134,38 @@ class RegistryClient:
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
         ask = self._ask("GET", repository, "tags/list", RepositoryUnknown, query)
-        return await self._page(ask, "application/json")
+        return await self._page(ask, "application/json", list_pages.is_tag_page)
 
     async def list_referrers(
         self, repository: Repository, digest: Digest, query: Query
     ) -> Listing | None:
-        """Fetch a page of referrers; a 404, 400 or 405 says that upstream lacks the API."""
+        """Fetch a page of referrers; None where upstream's answer says that it lacks the API."""
         ask = self._ask("GET", repository, f"referrers/{digest}", ManifestUnknown, query)
+        is_page = partial(list_pages.is_referrers_page, subject=digest)
         try:
-            return await self._page(ask, media_types.OCI_INDEX)
+            return await self._page(replace(ask, is_optional=True), media_types.OCI_INDEX, is_page)
         except (ManifestUnknown, UpstreamRefused):
             return None
 
-    async def _page(self, ask: Ask, media_type: str) -> Listing:
+    async def _page(
+        self, ask: Ask, media_type: str, is_page: Callable[[bytes, str | None], bool]
+    ) -> Listing:
+        """Fetch a page of a list.
+
+        Raises:
+            UpstreamRefused: the answer is no such page, or too large for one.
+        """
         async with self._transport.send(ask) as response:
-            body = await read_at_most(response, _PAGE_LIMIT)
+            try:
+                body = await read_at_most(response, list_pages.SIZE_LIMIT)
+            except UpstreamUnavailable as error:
+                raise UpstreamRefused(f"upstream's answer to {ask} is too large") from error
             self._transport.received(len(body), ask.repository)
+            if not is_page(body, response.headers.get("Content-Type")):
+                raise UpstreamRefused(f"upstream's answer to {ask} is no page of a list")
+            links = response.headers.getall("Link", [])
+            following = next_query(links, str(response.url), ask.url.path)
             filters = response.headers.get("OCI-Filters-Applied")
-            following = _next_query(response)
         return Listing(body, media_type, following, filters, self._clock.now())
 
     def _ask(
@@ -225,18 +236,3 @@ def _digest(field: str | None) -> Digest | None:
         return Digest.parse(field) if field else None
     except DigestInvalid:
         return None
-
-
-def _next_query(response: aiohttp.ClientResponse) -> str | None:
-    """The query of the next page, exactly as upstream wrote it: its cursor may be opaque.
-
-    Raises:
-        UpstreamUnavailable: the link leads to another host, whose pages are not upstream's.
-    """
-    link = _NEXT.search(response.headers.get("Link", ""))
-    if link is None:
-        return None
-    url = response.url.join(URL(link[1], encoded=True))
-    if url.origin() != response.url.origin():
-        raise UpstreamUnavailable("upstream's list goes on at another host")
-    return url.raw_query_string

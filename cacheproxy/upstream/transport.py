@@ -13,6 +13,7 @@ from cacheproxy.domain.errors import (
     CacheproxyError,
     Denied,
     NotFound,
+    UpstreamRefused,
     UpstreamUnavailable,
 )
 from cacheproxy.domain.events import UpstreamAnswered, UpstreamPulled, UpstreamReceived
@@ -40,6 +41,8 @@ from cacheproxy.upstream.trust import may_follow
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED_THERE = frozenset({400, 401, 403})
+# What registries answer for an optional API that they lack, besides any other 4xx.
+_LACKING = frozenset({401, 500, 501})
 _HOPS = 5
 # Seconds that a blob waits for a connection: its clients leave earlier, and find its download
 # at its place in the queue when they come back.
@@ -66,6 +69,7 @@ class Ask:
         lane: requests that a 429 to one of them is about.
         spend: what a pull is spent on; None for what costs none.
         repository: that it is about.
+        is_optional: registries may lack the API; they say so in many ways.
     """
 
     method: str
@@ -77,6 +81,7 @@ class Ask:
     lane: str = "other"
     spend: Spend | None = None
     repository: str = ""
+    is_optional: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.url.path}"
@@ -162,6 +167,8 @@ class Transport:
                 yield response
 
     def _error(self, ask: Ask, response: aiohttp.ClientResponse) -> CacheproxyError:
+        if _is_lacking(ask, response):
+            return UpstreamRefused(f"upstream lacks {ask}, and answers {response.status}")
         if not _is_own(ask, response) and response.status in _REFUSED_THERE:
             return RefusedElsewhere(f"the place that upstream redirects {ask} to refused it")
         now = self._clock.now()
@@ -210,6 +217,8 @@ class Transport:
         response = await self._exchanged(ask, sent, connection)
         if response.status == 401 and _is_own(ask, response):
             challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+            if not challenges and ask.is_optional:
+                return response
             await connection.aclose()
             answer = await self._authorizer.answer(challenges, ask.scope, sent, account)
             response = await self._exchanged(ask, answer, connection)
@@ -257,7 +266,7 @@ class Transport:
         """
         with self.health.asking() as turn:
             response = await self._once(session, ask, authorization)
-            if response.status >= 500:
+            if response.status >= 500 and not _is_lacking(ask, response):
                 failure = UpstreamUnavailable(f"{self.config.place} answered {response.status}")
                 self.health.fail(turn, failure, self._retry_after(response))
             return response
@@ -309,6 +318,14 @@ def _dispose(response: aiohttp.ClientResponse) -> None:
 def _is_own(ask: Ask, response: aiohttp.ClientResponse) -> bool:
     """Whether the registry itself answered, and not where it redirects to."""
     return response.url.origin() == ask.url.origin()
+
+
+def _is_lacking(ask: Ask, response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer says that there is no such API: here, or where a redirect has led to."""
+    if not ask.is_optional:
+        return False
+    is_elsewhere = not _is_own(ask, response) and response.status // 100 == 4
+    return is_elsewhere or response.status in _LACKING
 
 
 def _is_limited(ask: Ask, response: aiohttp.ClientResponse) -> bool:
