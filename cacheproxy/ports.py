@@ -396,5 +396,9 @@ class Upstream(Protocol):
     async def list_referrers(
         self, repository: Repository, digest: Digest, query: Query
     ) -> Listing | None:
-        """Fetch a page of referrers; None where upstream lacks that API."""
+        """Fetch a page of referrers; None where upstream lacks that API.
+
+        Raises:
+            UpstreamRefused: upstream lacks it, or has failed.
+        """
         ...

@@ -9,7 +9,12 @@ from typing import Any
 from cacheproxy.domain import media_types
 from cacheproxy.domain.cache_status import CacheStatus
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, ManifestUnknown, UpstreamTimeout
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    ManifestUnknown,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from cacheproxy.domain.freshness import Freshness, TagRecord, judge, survives, ttl
 from cacheproxy.domain.operation import ListReferrers, ListTags
 from cacheproxy.domain.records import Listing
@@ -61,10 +66,7 @@ class Listings:
         """
 
         async def fetch(kept: Listing | None) -> Listing:
-            page = await remote.upstream.list_referrers(
-                remote.repository, asked.digest, asked.query
-            )
-            page = page or await self._fallback(remote, asked)
+            page = await self._find_referrers(remote, asked)
             if page is None and kept is not None and _has_some(kept):
                 gone = ManifestUnknown("upstream has no list of these referrers any more")
                 if survives(_as_tag(kept), remote.tags, self._clock.now(), gone):
@@ -107,6 +109,21 @@ class Listings:
             return None
         # While upstream lets all who ask it wait in vain, nobody does who need not.
         return 0.0 if remote.upstream.is_silent else min(remote.tags.patience, self._patience)
+
+    async def _find_referrers(self, remote: Remote, asked: ListReferrers) -> Listing | None:
+        """Return what the API lists, or else the fallback tag; None if there is neither.
+
+        Raises:
+            UpstreamRefused: the API may only have failed, and there is no fallback tag.
+        """
+        query = asked.query
+        try:
+            page = await remote.upstream.list_referrers(remote.repository, asked.digest, query)
+        except UpstreamRefused:
+            page = await self._fallback(remote, asked)
+            if page is None:
+                raise
+        return page or await self._fallback(remote, asked)
 
     async def _fallback(self, remote: Remote, asked: ListReferrers) -> Listing | None:
         """Return what the fallback tag lists (distribution spec, "Referrers Tag Schema").

@@ -30,6 +30,10 @@ class RefusedElsewhere(UpstreamUnavailable):
     """
 
 
+class MayBeLacking(UpstreamRefused):
+    """A server error of an optional API: upstream lacks it, or has failed."""
+
+
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _GRANTED = re.compile(r"([0-9]{1,9})(?:\s*;\s*w=([0-9]{1,9}))?")
 # An address, or an account's identifier; it becomes part of a key.

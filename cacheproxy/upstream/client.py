@@ -29,7 +29,7 @@ from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
 from cacheproxy.domain.web_links import next_query
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
-from cacheproxy.upstream.answers import RefusedElsewhere, content_range, translated
+from cacheproxy.upstream.answers import MayBeLacking, RefusedElsewhere, content_range, translated
 from cacheproxy.upstream.transport import Ask, Transport, read_at_most
 
 _ACCEPT = {"Accept": media_types.ACCEPT}
@@ -139,11 +139,17 @@ class RegistryClient:
     async def list_referrers(
         self, repository: Repository, digest: Digest, query: Query
     ) -> Listing | None:
-        """Fetch a page of referrers; None where upstream's answer says that it lacks the API."""
+        """Fetch a page of referrers; None where upstream's answer says that it lacks the API.
+
+        Raises:
+            UpstreamRefused: upstream lacks the API, or has failed.
+        """
         ask = self._ask("GET", repository, f"referrers/{digest}", ManifestUnknown, query)
         is_page = partial(list_pages.is_referrers_page, subject=digest)
         try:
             return await self._page(replace(ask, is_optional=True), media_types.OCI_INDEX, is_page)
+        except MayBeLacking:
+            raise
         except (ManifestUnknown, UpstreamRefused):
             return None
 

@@ -21,6 +21,7 @@ from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.upstream.answers import (
+    MayBeLacking,
     RefusedElsewhere,
     error_of,
     rate_limit,
@@ -168,7 +169,8 @@ class Transport:
 
     def _error(self, ask: Ask, response: aiohttp.ClientResponse) -> CacheproxyError:
         if _is_lacking(ask, response):
-            return UpstreamRefused(f"upstream lacks {ask}, and answers {response.status}")
+            kind = MayBeLacking if response.status == 500 else UpstreamRefused
+            return kind(f"upstream answered {response.status} to {ask}, which it may lack")
         if not _is_own(ask, response) and response.status in _REFUSED_THERE:
             return RefusedElsewhere(f"the place that upstream redirects {ask} to refused it")
         now = self._clock.now()

@@ -22,6 +22,10 @@ _PROMISE = (
     "A client can pull through the proxy what it can pull directly. The digest decides what is "
     "right; all else that a registry says is a hint, and each optional feature may be missing."
 )
+_SETS = (
+    "Registries change, and differ by version and place. These are the quirks that public "
+    "reports have told of each."
+)
 _SUITE = (
     "The suite in `tests/differential/` keeps this so. It pulls directly and through the proxy: "
     "cold, warm, after the tag has moved, and with the registry down. It tries each quirk below "
@@ -31,19 +35,16 @@ _SUITE = (
 
 def page() -> str:
     """Return the text of the page."""
-    parts = [
-        _HEAD.format(promise=_PROMISE, suite=_SUITE),
-        "## Registries\n",
-        *_registries(),
-        "\n## Quirks\n",
-    ]
+    parts = [_HEAD.format(promise=_PROMISE, suite=_SUITE), "## Registries", "", *_registries()]
+    parts += ["", "## Quirks"]
     for title, quirks in KINDS.items():
-        parts += [f"\n### {title}\n", *_quirks(quirks)]
+        parts += ["", f"### {title}", "", *_quirks(quirks)]
     return "\n".join(parts) + "\n"
 
 
 def _registries() -> Iterable[str]:
-    yield "What public reports say of well-known registries, at some time or at some place:\n"
+    yield _SETS
+    yield ""
     yield "| registry | quirks |"
     yield "|---|---|"
     for name, quirks in PROFILES.items():

@@ -1,4 +1,4 @@
-"""Well-known registries, as sets of quirks."""
+"""Well-known registries, as sets of quirks that reports tell of them."""
 
 from collections.abc import Mapping
 
@@ -6,63 +6,56 @@ PROFILES: Mapping[str, frozenset[str]] = {
     name: frozenset(quirks)
     for name, quirks in {
         "Docker Hub": (
-            "challenge-comma-in-scope",
-            "rate-limit-fields",
-            "rate-limit-empty",
             "blob-redirected",
+            "index-sizes-wrong",
+            "manifest-digest-of-another",
+            "rate-limit-empty",
+            "rate-limit-fields",
             "referrers-404",
         ),
         "GitHub Container Registry": (
-            "token-as-token",
             "blob-url-works-once",
-            "storage-refuses-head",
             "referrers-web-interface",
+            "storage-refuses-head",
+            "token-as-token",
         ),
-        "Quay": ("token-no-lifetime", "blob-redirected", "link-opaque-cursor"),
+        "Quay": (
+            "blob-redirected",
+            "link-opaque-cursor",
+            "manifest-type-html",
+            "token-no-lifetime",
+        ),
         "Google Artifact Registry, gcr.io": (
             "blob-redirected-relatively",
-            "referrers-login-page",
+            "config-type-html",
             "range-unannounced",
+            "referrers-login-page",
         ),
         "Amazon ECR": (
             "basic-only",
-            "get-manifest-no-digest",
             "blob-redirected",
+            "get-manifest-no-digest",
             "tags-type-plain",
         ),
-        "Amazon ECR Public": ("challenge-scope-aws", "head-blob-401", "blob-redirected"),
+        "Amazon ECR Public": ("blob-redirected", "challenge-scope-aws", "head-blob-401"),
         "Azure Container Registry": (
-            "token-as-access-token",
-            "token-no-lifetime",
             "blob-redirected",
             "link-behind-a-gateway",
+            "manifest-type-parameter",
+            "token-as-access-token",
         ),
-        "GitLab": (
-            "token-no-lifetime",
-            "storage-refuses-head",
-            "fallback-tag-is-the-subject",
-        ),
+        "GitLab": ("fallback-tag-is-the-subject", "range-refused", "storage-refuses-head"),
         "Harbor": (
-            "token-server-redirects",
-            "head-manifest-bare",
             "head-blob-404",
+            "head-manifest-bare",
             "referrers-401",
+            "token-server-redirects",
         ),
-        "Artifactory": (
-            "head-manifest-no-length",
-            "link-short-name",
-            "referrers-406",
-            "basic-only",
-        ),
-        "Nexus": (
-            "challenge-upper-case",
-            "head-manifest-404",
-            "link-path-in-front",
-            "referrers-404",
-        ),
-        "Gitea": ("challenge-scope-star", "referrers-404"),
-        "registry.k8s.io": ("facade", "referrers-login-page"),
+        "Artifactory": ("head-manifest-no-length", "link-short-name", "referrers-406"),
+        "Nexus": ("challenge-upper-case", "head-manifest-404", "link-path-in-front"),
+        "Gitea": ("challenge-scope-star",),
+        "registry.k8s.io": ("facade", "range-unannounced", "referrers-login-page"),
         "Microsoft Container Registry": ("blob-redirected", "range-unannounced"),
-        "NVIDIA NGC": ("challenge-no-service", "challenge-comma-in-scope", "referrers-404"),
+        "NVIDIA NGC": ("challenge-comma-in-scope", "challenge-no-service"),
     }.items()
 }

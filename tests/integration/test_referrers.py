@@ -283,6 +283,12 @@ class TestFallback:
         for _ in range(2):
             assert _types(await see(proxy, _REFERRERS)) == [_SBOM, _SIGNATURE]
 
+    async def test_a_server_error(self, plain: ScriptedRegistry, proxy: HastyProxy) -> None:
+        """Where the API fails and there is no fallback tag, nobody knows that there are none."""
+        plain.script(Match(path_regex="/referrers/"), StatusFault(500))
+        assert (await see(proxy, _REFERRERS)).status == 502
+        assert _types(await see(proxy, _REFERRERS)) == []
+
     @pytest.mark.parametrize("status", [403, 404, 429])
     async def test_refused_elsewhere(
         self, plain: ScriptedRegistry, proxy: HastyProxy, status: int
