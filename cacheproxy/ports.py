@@ -396,9 +396,5 @@ class Upstream(Protocol):
     async def list_referrers(
         self, repository: Repository, digest: Digest, query: Query
     ) -> Listing | None:
-        """Fetch a page of referrers; None where upstream lacks that API.
-
-        Raises:
-            UpstreamRefused: upstream lacks it, or has failed.
-        """
+        """Fetch a page of referrers; None where upstream lacks that API."""
         ...

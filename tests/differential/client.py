@@ -69,7 +69,10 @@ class Client:
 
     async def head(self, path: str) -> None:
         """Ask for a head (containerd, when it resolves a tag)."""
-        _check((await self._ask("HEAD", path)).status == 200)
+        reply = await self._ask("HEAD", path)
+        _check(reply.status == 200)
+        named, reference = reply.headers.get("Docker-Content-Digest"), path.rpartition("/")[2]
+        self._expect(path, ":" not in reference or named in (None, reference))
 
     async def manifest(self, reference: str) -> bytes:
         """Fetch a manifest (skopeo, by tag; containerd, by digest)."""

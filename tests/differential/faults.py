@@ -134,3 +134,15 @@ class OtherRange(Fault):
             return answer
         moved = answer.having("Content-Range", f"bytes 0-{len(answer.body) - 1}/{total}")
         return replace(moved, body=b"\0" * len(answer.body))
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenFrom(Fault):
+    """A 404 to those who say that they are a certain program."""
+
+    agent: str
+
+    @override
+    def ask(self, asked: Asked) -> Asked:
+        is_meant = asked.headers.get("User-Agent", "").startswith(self.agent)
+        return replace(asked, path="/v2/team/nothing/tags/list") if is_meant else asked

@@ -8,9 +8,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.differential.compare import differences
+from tests.differential.faults import HiddenFrom
 from tests.differential.page import unknown
 from tests.differential.profiles import PROFILES
+from tests.differential.quirk import Change, Quirk
 from tests.differential.quirks import KINDS, NOT_YET, QUIRKS
+from tests.support.scripted_registry import Match
 
 _MENDED = sorted(QUIRKS.keys() - NOT_YET)
 _EXAMPLES = 25  # of each kind
@@ -52,6 +55,15 @@ def test_quirks_together(kind: str, data: st.DataObject) -> None:
     others = st.sets(st.sampled_from(_MENDED), min_size=1, max_size=_AT_ONCE - 1)
     names = sorted({first.name, *data.draw(others)})
     assert asyncio.run(differences([QUIRKS[name] for name in names])) == []
+
+
+async def test_a_difference_is_found() -> None:
+    """The comparison itself finds what works directly, and not through the proxy."""
+    hidden = Change(HiddenFrom("cacheproxy"), Match("GET", path_regex="/blobs/"))
+    planted = Quirk("hidden-from-the-proxy", "a/b#1", "Blobs are hidden.", (hidden,))
+    found = await differences([planted])
+    steps = {each.step for each in found if each.phase == "cold"}
+    assert steps == {"range", "blob 0", "blob 1", "blob 2"}
 
 
 def test_each_quirk_has_its_report() -> None:
