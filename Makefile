@@ -77,8 +77,9 @@ chart: $(VENV)/.dev ## Lint, render and check the Helm chart, for the oldest and
 chart-docs: $(VENV)/.dev ## Make the chart's values.schema.json and the table in its README anew
 	@$(BIN)/python -m helm
 
-docs: $(VENV)/.dev ## Write types and defaults of docs/configuration.md anew, from the settings
+docs: $(VENV)/.dev ## Write docs/configuration.md (types and defaults) and docs/compatibility.md anew
 	@$(BIN)/python -m docs
+	@$(BIN)/python -m tests.differential
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .

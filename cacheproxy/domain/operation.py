@@ -8,6 +8,10 @@ from cacheproxy.domain.reference import Reference, Repository
 
 Query = tuple[tuple[str, str], ...]
 
+LIST_PARAMETERS = frozenset({"n", "last", "artifactType", "next_page", "nextToken", "next"})
+"""Query parameters of lists that upstream gets to see: those of the distribution spec, and the
+cursors of registries that have their own (Quay, Azure). Others would only multiply what is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ping:
@@ -33,7 +37,7 @@ class PullBlob:
 
 @dataclass(frozen=True, slots=True)
 class ListTags:
-    """`GET /v2/<name>/tags/list`; the query is upstream's to read (its `last` may be opaque)."""
+    """`GET /v2/<name>/tags/list`; upstream reads the query, whose `last` may be opaque."""
 
     repository: Repository
     query: Query = ()

@@ -16,6 +16,7 @@ from typing import Literal
 from urllib.parse import parse_qsl
 
 from cacheproxy.domain.errors import NameInvalid, NotAnEndpoint, UpstreamAmbiguous
+from cacheproxy.domain.operation import LIST_PARAMETERS, Query
 
 Endpoint = Literal["ping", "manifest", "blob", "tags", "referrers"]
 
@@ -35,7 +36,7 @@ class Target:
         ns: the `ns` query parameter, if any.
         name: everything between `/v2/` and the endpoint's words; may begin with a host.
         reference: tag or digest, as it was written; empty where the endpoint has none.
-        query: the other query parameters, in order.
+        query: the query parameters that lists have (`LIST_PARAMETERS`), in order.
     """
 
     endpoint: Endpoint
@@ -43,7 +44,7 @@ class Target:
     ns: str | None = None
     name: str = ""
     reference: str = ""
-    query: tuple[tuple[str, str], ...] = ()
+    query: Query = ()
 
 
 def parse(raw: str) -> Target:
@@ -105,11 +106,12 @@ def _endpoint(segments: list[str]) -> tuple[Endpoint, list[str], str]:
             raise NotAnEndpoint("there is no such endpoint in the pull API")
 
 
-def _query(query: str) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+def _query(query: str) -> tuple[str | None, Query]:
     if len(query) > _QUERY_LIMIT:
         raise NotAnEndpoint(f"the query is longer than {_QUERY_LIMIT} characters")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [value for key, value in pairs if key == "ns"]
     if len(names) > 1:
         raise UpstreamAmbiguous("`ns` is given more than once")
-    return (names[0] if names else None), tuple(pair for pair in pairs if pair[0] != "ns")
+    passed_on = tuple(pair for pair in pairs if pair[0] in LIST_PARAMETERS)
+    return (names[0] if names else None), passed_on

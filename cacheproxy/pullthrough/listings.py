@@ -9,7 +9,12 @@ from typing import Any
 from cacheproxy.domain import media_types
 from cacheproxy.domain.cache_status import CacheStatus
 from cacheproxy.domain.digest import Digest
-from cacheproxy.domain.errors import CacheproxyError, ManifestUnknown, UpstreamTimeout
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    ManifestUnknown,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from cacheproxy.domain.freshness import Freshness, TagRecord, judge, survives, ttl
 from cacheproxy.domain.operation import ListReferrers, ListTags
 from cacheproxy.domain.records import Listing
@@ -61,10 +66,7 @@ class Listings:
         """
 
         async def fetch(kept: Listing | None) -> Listing:
-            page = await remote.upstream.list_referrers(
-                remote.repository, asked.digest, asked.query
-            )
-            page = page or await self._fallback(remote, asked)
+            page = await self._find_referrers(remote, asked)
             if page is None and kept is not None and _has_some(kept):
                 gone = ManifestUnknown("upstream has no list of these referrers any more")
                 if survives(_as_tag(kept), remote.tags, self._clock.now(), gone):
@@ -108,18 +110,40 @@ class Listings:
         # While upstream lets all who ask it wait in vain, nobody does who need not.
         return 0.0 if remote.upstream.is_silent else min(remote.tags.patience, self._patience)
 
+    async def _find_referrers(self, remote: Remote, asked: ListReferrers) -> Listing | None:
+        """Return what the API lists, or else the fallback tag; None if there is neither.
+
+        Raises:
+            UpstreamRefused: the API may only have failed, and there is no fallback tag.
+        """
+        query = asked.query
+        try:
+            page = await remote.upstream.list_referrers(remote.repository, asked.digest, query)
+        except UpstreamRefused:
+            page = await self._fallback(remote, asked)
+            if page is None:
+                raise
+        return page or await self._fallback(remote, asked)
+
     async def _fallback(self, remote: Remote, asked: ListReferrers) -> Listing | None:
-        """What the referrers tag schema says (distribution spec), in the API's form; if anything.
+        """Return what the fallback tag lists (distribution spec, "Referrers Tag Schema").
 
         A 404 would be honest about upstream's API, but clients that get an empty list from a
         proxy do not look at the fallback tag themselves: signatures would vanish.
+
+        Returns:
+            The list in the API's form. None if there is no such tag; or if it names no index, or
+            the subject itself, as in registries that take `sha256-…` for the digest.
         """
         tag = Tag.of_referrers(asked.digest)
         try:
             answer = await self._manifests.by_tag(remote, tag, head=False)
         except ManifestUnknown:
             return None
-        found = json.loads(answer.body or b"{}").get("manifests") or []
+        body = answer.body or b""
+        if answer.media_type not in media_types.INDEXES or asked.digest.names(body):
+            return None
+        found = json.loads(body).get("manifests") or []
         return self._listing([one for one in found if isinstance(one, dict)], asked.artifact_type)
 
     def _listing(self, descriptors: list[dict[str, Any]], artifact_type: str | None) -> Listing:

@@ -34,6 +34,10 @@ class RefusedElsewhere(UpstreamUnavailable):
         super().__init__(message, is_response=True)
 
 
+class MayBeLacking(UpstreamRefused):
+    """A server error of an optional API: upstream lacks it, or has failed."""
+
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 # An address, or an account's identifier; it becomes part of a key.

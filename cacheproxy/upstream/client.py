@@ -1,16 +1,15 @@
 """A registry, asked by the OCI distribution spec (`Upstream`)."""
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import aiohttp
-from yarl import URL
 
 from cacheproxy.cluster_ports import Notable
-from cacheproxy.domain import media_types
+from cacheproxy.domain import list_pages, media_types
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import (
     BlobUnknown,
@@ -29,8 +28,10 @@ from cacheproxy.domain.operation import Query
 from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.domain.records import Listing
 from cacheproxy.domain.reference import Reference, Repository
+from cacheproxy.domain.web_links import next_query
 from cacheproxy.ports import Clock, ManifestBody, ManifestHead
 from cacheproxy.upstream.answers import (
+    MayBeLacking,
     RefusedElsewhere,
     content_range,
     read_at_most,
@@ -39,7 +40,6 @@ from cacheproxy.upstream.answers import (
 from cacheproxy.upstream.head_support import HeadSupport
 from cacheproxy.upstream.transport import Ask, Transport
 
-_PAGE_LIMIT = 8 * 1024 * 1024
 _ACCEPT = {"Accept": media_types.ACCEPT}
 _ONE_BYTE = {**_ACCEPT, "Range": "bytes=0-0"}
 # The requests that confirm a blob, and the refusals after which the next one is sent. Some
@@ -50,8 +50,6 @@ _CONFIRMATIONS: tuple[tuple[str, Mapping[str, str], tuple[type[CacheproxyError],
     ("GET", _ONE_BYTE, (UpstreamRefused, RefusedElsewhere)),
     ("GET", _ACCEPT, ()),
 )
-# RFC 8288, as far as registries use it: the first link whose relation is "next".
-_NEXT = re.compile(r"<([^<>]*)>[^<>,]*;\s*rel=\"?next\b", re.IGNORECASE)
 
 
 class RegistryClient:
@@ -164,26 +162,44 @@ class RegistryClient:
     async def list_tags(self, repository: Repository, query: Query) -> Listing:
         """Fetch a page of tags."""
         ask = self._ask("GET", repository, "tags/list", RepositoryUnknown, query)
-        return await self._page(ask, "application/json")
+        return await self._page(ask, "application/json", list_pages.is_tag_page)
 
     async def list_referrers(
         self, repository: Repository, digest: Digest, query: Query
     ) -> Listing | None:
-        """Fetch a page of referrers; a 404, 400 or 405 says that upstream lacks the API."""
+        """Fetch a page of referrers; None where upstream's answer says that it lacks the API.
+
+        Raises:
+            UpstreamRefused: upstream lacks the API, or has failed.
+        """
         ask = self._ask("GET", repository, f"referrers/{digest}", ManifestUnknown, query)
+        is_page = partial(list_pages.is_referrers_page, subject=digest)
         try:
-            return await self._page(ask, media_types.OCI_INDEX)
+            return await self._page(replace(ask, is_optional=True), media_types.OCI_INDEX, is_page)
+        except MayBeLacking:
+            raise
         except (ManifestUnknown, UpstreamRefused):
             return None
 
-    async def _page(self, ask: Ask, media_type: str) -> Listing:
+    async def _page(
+        self, ask: Ask, media_type: str, is_page: Callable[[bytes, str | None], bool]
+    ) -> Listing:
+        """Fetch a page of a list.
+
+        Raises:
+            UpstreamRefused: the answer is no such page, or too large for one.
+        """
         async with self._transport.send(ask) as response:
-            if _is_encoded(response):
-                raise UpstreamUnavailable(f"upstream encoded its response to {ask}, unasked")
-            body = await read_at_most(response, _PAGE_LIMIT)
+            try:
+                body = await read_at_most(response, list_pages.SIZE_LIMIT)
+            except UpstreamUnavailable as error:
+                raise UpstreamRefused(f"upstream's answer to {ask} is too large") from error
             self._transport.received(len(body), ask.repository)
+            if not is_page(body, response.headers.get("Content-Type")):
+                raise UpstreamRefused(f"upstream's answer to {ask} is no page of a list")
+            links = response.headers.getall("Link", [])
+            following = next_query(links, str(response.url), ask.url.path)
             filters = response.headers.get("OCI-Filters-Applied")
-            following = _next_query(response)
         return Listing(body, media_type, following, filters, self._clock.now())
 
     def _ask(
@@ -270,18 +286,3 @@ def _digest(field: str | None) -> Digest | None:
         return Digest.parse(field) if field else None
     except DigestInvalid:
         return None
-
-
-def _next_query(response: aiohttp.ClientResponse) -> str | None:
-    """The query of the next page, exactly as upstream wrote it: its cursor may be opaque.
-
-    Raises:
-        UpstreamUnavailable: the link leads to another host, whose pages are not upstream's.
-    """
-    link = _NEXT.search(response.headers.get("Link", ""))
-    if link is None:
-        return None
-    url = response.url.join(URL(link[1], encoded=True))
-    if url.origin() != response.url.origin():
-        raise UpstreamUnavailable("upstream's list goes on at another host")
-    return url.raw_query_string

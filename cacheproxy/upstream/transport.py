@@ -9,12 +9,18 @@ import aiohttp
 from yarl import URL
 
 from cacheproxy.cluster_ports import Notable
-from cacheproxy.domain.errors import CacheproxyError, NotFound, UpstreamUnavailable
+from cacheproxy.domain.errors import (
+    CacheproxyError,
+    NotFound,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from cacheproxy.domain.events import UpstreamAnswered, UpstreamPulled, UpstreamReceived
 from cacheproxy.domain.rate_limit import Spend
 from cacheproxy.inprocess.tasks import Tasks
 from cacheproxy.ports import Clock, Observer
 from cacheproxy.upstream.answers import (
+    MayBeLacking,
     RefusedElsewhere,
     error_of,
     is_limit,
@@ -39,6 +45,8 @@ from cacheproxy.upstream.token_client import TokenClient
 from cacheproxy.upstream.trust import may_follow
 
 _REFUSED_THERE = frozenset({400, 401, 403})
+# What registries answer for an optional API that they lack, besides any other 4xx.
+_LACKING = frozenset({401, 500, 501})
 _HOPS = 5
 # Seconds that a blob waits for a connection: its clients leave earlier, and find its download
 # at its place in the queue when they come back.
@@ -59,6 +67,7 @@ class Ask:
         lane: requests that a 429 to one of them is about.
         spend: what a pull is spent on; None for what costs none.
         repository: that it is about.
+        is_optional: registries may lack the API; they say so in many ways.
     """
 
     method: str
@@ -70,6 +79,7 @@ class Ask:
     lane: str = "other"
     spend: Spend | None = None
     repository: str = ""
+    is_optional: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.url.path}"
@@ -157,6 +167,9 @@ class Transport:
                 yield response
 
     def _error(self, ask: Ask, response: aiohttp.ClientResponse) -> CacheproxyError:
+        if _is_lacking(ask, response):
+            kind = MayBeLacking if response.status == 500 else UpstreamRefused
+            return kind(f"upstream answered {response.status} to {ask}, which it may lack")
         if not _is_own(ask, response) and response.status in _REFUSED_THERE:
             return RefusedElsewhere(f"the place that upstream redirects {ask} to refused it")
         now = self._clock.now()
@@ -240,6 +253,8 @@ class Transport:
         ):
             return None
         challenges = _challenges(response)
+        if not challenges and response.status == 401 and ask.is_optional:
+            return None  # so registries refuse an API that they lack
         if challenges or was_shown:
             return challenges
         await connection.aclose()
@@ -296,7 +311,8 @@ class Transport:
         with self.health.asking() as turn:
             response = await self._send(session, ask, authorization)
             # A 501 is about a feature (RFC 9110 §15.6.2); the server itself is well.
-            if response.status >= 500 and response.status != 501:
+            is_failure = response.status >= 500 and response.status != 501
+            if is_failure and not _is_lacking(ask, response):
                 failure = UpstreamUnavailable(f"{self.config.place} answered {response.status}")
                 said = retry_after(response.headers.get("Retry-After"), self._clock.now())
                 self.health.fail(turn, failure, said)
@@ -356,3 +372,11 @@ def _challenges(response: aiohttp.ClientResponse) -> tuple[Challenge, ...]:
 def _is_own(ask: Ask, response: aiohttp.ClientResponse) -> bool:
     """Whether the registry itself answered, and not where it redirects to."""
     return response.url.origin() == ask.url.origin()
+
+
+def _is_lacking(ask: Ask, response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer says that there is no such API: here, or where a redirect has led to."""
+    if not ask.is_optional:
+        return False
+    is_elsewhere = not _is_own(ask, response) and response.status // 100 == 4
+    return is_elsewhere or response.status in _LACKING

@@ -17,6 +17,7 @@ from tests.support.scripted_registry import (
     Gate,
     HangUp,
     Match,
+    OneMoreHeader,
     ScriptedRegistry,
     StatusFault,
     Together,
@@ -27,6 +28,7 @@ from tests.support.seen import Seen, see
 _REPOSITORY = "team/app"
 _TAGS = ["1.0", "1.1", "latest", "sha256-0.sig", "v2"]
 _TAGS_LIST = f"/v2/{_REPOSITORY}/tags/list"
+_JSON = {"Content-Type": "application/json"}
 _SUBJECT = images.simple(seed=111)
 # Each way to address the same upstream: its listings go on in the same way.
 _FORMS = [
@@ -134,7 +136,8 @@ async def test_opaque_cursors(hub: ScriptedRegistry, proxy: HastyProxy, cursor: 
     [
         pytest.param("<?n=1&last=a>; rel=next", "?n=1&last=a", id="query only"),
         pytest.param('<list?n=1&last=a>; rel="next"', "?n=1&last=a", id="relative"),
-        pytest.param('<{url}/v2/x/tags/list?last=a>; rel="next"', "?last=a", id="absolute"),
+        pytest.param('<{url}/v2/team/app/tags/list?last=a>; rel="next"', "?last=a", id="absolute"),
+        pytest.param('<?last=a>; title="a, b"; rel="prev next"', "?last=a", id="commas, relations"),
         pytest.param('<?last=a>; foo=bar; rel="next"', "?last=a", id="more parameters"),
         pytest.param('<?last=p>; rel="prev", <?last=a>; rel="next"', "?last=a", id="two"),
         pytest.param('<?last=a>; rel="prev"', None, id="previous"),
@@ -151,22 +154,104 @@ async def test_links(
     assert _next(answer) == (None if target is None else _TAGS_LIST + target)
 
 
+async def test_several_fields(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """The next page may be linked in any of several fields."""
+    links = ('<?last=p>; rel="prev"', '<?last=a>; rel="next"')
+    hub.script(Match(), Together(*(OneMoreHeader("Link", link) for link in links)))
+    assert _next(await see(proxy, _TAGS_LIST)) == f"{_TAGS_LIST}?last=a"
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://127.0.0.1/v2/team/app",
+        "http://registry-api:8080/v2/team/app",
+        "https://evil.example/v2/team/app",
+        "http://registry.example/repository/hub/v2/team/app",
+        "/v2/app",
+    ],
+)
+async def test_links_to_itself(hub: ScriptedRegistry, proxy: HastyProxy, base: str) -> None:
+    """A list goes on at upstream itself, by whichever scheme, host or path upstream names it."""
+    hub.script(Match(), WithHeader("Link", f'<{base}/tags/list?n=2&last=1.1>; rel="next"'))
+    answer = await see(proxy, f"{_TAGS_LIST}?n=2")
+    assert _next(answer) == f"{_TAGS_LIST}?n=2&last=1.1"
+    assert _tags(await see(proxy, f"{_TAGS_LIST}?n=2&last=1.1")) == _TAGS[2:4]
+
+
 @pytest.mark.parametrize(
     "link",
     [
-        "<https://evil.example/v2/team/app/tags/list?last=a>",
-        "<http://127.0.0.1:1/v2/team/app/tags/list?last=a>",
+        "<https://evil.example/v2/other/tags/list?last=a>",
         "<//evil.example/v2/?last=a>",
-        "<http://169.254.169.254/latest/>",
+        "<http://169.254.169.254/latest/?last=a>",
         "<ftp://evil.example/>",
+        "</v2/team/app/tags/list?page=2>",
     ],
 )
 async def test_foreign_links(hub: ScriptedRegistry, proxy: HastyProxy, link: str) -> None:
-    """A list that goes on at another host is refused: those would not be upstream's tags."""
+    """A list that goes on elsewhere is refused: its first page must not pass for the whole."""
     hub.script(Match(), WithHeader("Link", f'{link}; rel="next"'))
     answer = await see(proxy, _TAGS_LIST)
     assert (answer.status, answer.code) == (502, "UNAVAILABLE")
     assert b"evil" not in answer.body
+
+
+async def test_other_parameters(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """A parameter that lists do not have is not sent to upstream, and makes no page of its own."""
+    for query in ("?n=2", "?n=2&_=1700000000", "?token=secret&n=2"):
+        assert _tags(await see(proxy, _TAGS_LIST + query)) == _TAGS[:2]
+    (request,) = hub.requests()
+    assert dict(request.query) == {"n": "2"}
+
+
+_NO_LISTS = {
+    "login page": StatusFault(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
+    "typed as a page": StatusFault(200, {"Content-Type": "text/html"}, b'{"name":"x","tags":[]}'),
+    "another shape": StatusFault(200, _JSON, b'{"access_token":"secret"}'),
+    "no texts": StatusFault(200, _JSON, b'{"name":"x","tags":[{"secret":1}]}'),
+    "too deep": StatusFault(200, _JSON, b'{"tags":[],"x":' + b"[" * 40 + b"]" * 40 + b"}"),
+    "no end": StatusFault(200, _JSON, b'{"tags":[],"x":' + b"[" * 100_000),
+    "no JSON": StatusFault(200, _JSON, b"secret"),
+}
+
+
+@pytest.mark.parametrize("fault", _NO_LISTS.values(), ids=_NO_LISTS)
+async def test_no_list(hub: ScriptedRegistry, proxy: HastyProxy, fault: Fault) -> None:
+    """What is no page of tags is neither passed on nor kept; a page that is kept stands in."""
+    hub.script(Match(), fault)
+    answer = await see(proxy, _TAGS_LIST)
+    assert answer.status == 502
+    assert b"secret" not in answer.body
+    assert _tags(await see(proxy, _TAGS_LIST)) == _TAGS
+    hub.script(Match(), fault)
+    proxy.clock.advance(101)
+    assert _tags(await see(proxy, _TAGS_LIST)) == _TAGS
+
+
+@pytest.mark.parametrize("body", [b'{"access_token":"secret"}', b"secret\n", b"[1]"])
+async def test_a_redirect_inside(hub: ScriptedRegistry, proxy: HastyProxy, body: bytes) -> None:
+    """A list that is redirected to another service never returns what that service says."""
+    async with ScriptedRegistry() as inside:
+        inside.script(Match(), Always(StatusFault(200, _JSON, body)))
+        hub.script(Match(), Always(StatusFault(307, {"Location": f"{inside.url}/token"})))
+        answer = await see(proxy, _TAGS_LIST)
+        assert inside.requests()
+    assert answer.status == 502
+    assert b"secret" not in answer.body
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json; charset=utf-8", None])
+async def test_types(hub: ScriptedRegistry, proxy: HastyProxy, content_type: str | None) -> None:
+    """A page is one by its shape, under each type by which registries send JSON."""
+    hub.script(Match(), WithHeader("Content-Type", content_type))
+    assert _tags(await see(proxy, _TAGS_LIST)) == _TAGS
+
+
+async def test_no_tags(hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+    """A list that upstream writes as null is passed on as it is."""
+    hub.script(Match(), StatusFault(200, _JSON, b'{"name":"team/app","tags":null}'))
+    assert json.loads((await see(proxy, _TAGS_LIST)).body)["tags"] is None
 
 
 async def test_kept(hub: ScriptedRegistry, proxy: HastyProxy) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from cacheproxy.domain.events import UpstreamPaused
 from tests.support import images
 from tests.support.hasty import HastyProxy, Wanted, hasty_proxy
 from tests.support.scripted_registry import (
     Always,
     Behaviour,
+    Fault,
     Match,
     ScriptedRegistry,
     StatusFault,
@@ -23,6 +25,7 @@ _REPOSITORY = "team/app"
 _SUBJECT = images.simple(seed=111)
 _REFERRERS = f"/v2/{_REPOSITORY}/referrers/{_SUBJECT.digest}"
 _SBOM, _SIGNATURE = "application/vnd.example.sbom.v1", "application/vnd.example.signature.v1"
+_INDEX = {"Content-Type": images.OCI_INDEX}
 _ATTACHED = [images.referrer(_SUBJECT, _SBOM), images.referrer(_SUBJECT, _SIGNATURE)]
 
 
@@ -71,13 +74,12 @@ class TestReferrers:
         target = f"{_REFERRERS}?next=a%2Fb&artifactType=x{ns}"
         assert answer.headers["Link"] == f'<{target}>; rel="next"'
 
-    async def test_foreign_link(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
-        """A list that goes on at another host is refused, as one of tags is."""
+    async def test_link_to_itself(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
+        """A list goes on at upstream itself, whatever host upstream names, as one of tags does."""
         link = f'<https://evil.example{_REFERRERS}?next=a>; rel="next"'
         hub.script(Match(), WithHeader("Link", link))
         answer = await see(proxy, _REFERRERS)
-        assert (answer.status, answer.code) == (502, "UNAVAILABLE")
-        assert b"evil" not in answer.body
+        assert answer.headers["Link"] == f'<{_REFERRERS}?next=a>; rel="next"'
 
     async def test_gone(self, hub: ScriptedRegistry, proxy: HastyProxy) -> None:
         """What upstream no longer knows keeps its referrers, for as long as a tag would be kept."""
@@ -242,3 +244,67 @@ class TestFallback:
         answer = await see(proxy, _REFERRERS)
         assert answer.status == status
         assert status == 502 or _types(answer) == []
+
+    @pytest.mark.parametrize("status", [400, 401, 405, 406, 500, 501])
+    async def test_refusals(self, plain: ScriptedRegistry, proxy: HastyProxy, status: int) -> None:
+        """A registry may refuse the API in many ways, none of which speaks against its health."""
+        self._attach(plain)
+        plain.script(Match(path_regex="/referrers/"), Always(StatusFault(status)))
+        for _ in range(10):
+            assert _types(await see(proxy, _REFERRERS)) == [_SBOM, _SIGNATURE]
+            proxy.clock.advance(101)
+        assert not proxy.events.of(UpstreamPaused)
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            pytest.param(StatusFault(307, {"Location": "/login"}), id="to a login page"),
+            pytest.param(StatusFault(200, _INDEX, b"<html>"), id="no JSON"),
+            pytest.param(StatusFault(200, _INDEX, b'{"data":[]}'), id="another shape"),
+            pytest.param(StatusFault(200, _INDEX, b'{"manifests":[{}]}'), id="no digests"),
+            pytest.param(StatusFault(200, _INDEX, _SUBJECT.manifest), id="the image itself"),
+            pytest.param(
+                StatusFault(200, {"Content-Type": "text/html"}, b'{"manifests":[]}'),
+                id="another type",
+            ),
+            pytest.param(StatusFault(200, _INDEX, b" " * (9 * 1024 * 1024)), id="too large"),
+            pytest.param(
+                StatusFault(200, _INDEX, b'{"manifests":[],"x":' + b"[" * 40 + b"]" * 40 + b"}"),
+                id="too deep",
+            ),
+        ],
+    )
+    async def test_no_list(self, plain: ScriptedRegistry, proxy: HastyProxy, fault: Fault) -> None:
+        """An answer that is no list of referrers says that upstream lacks the API."""
+        self._attach(plain)
+        page = StatusFault(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>")
+        plain.script(Match(path_suffix="/login"), Always(page))
+        plain.script(Match(path_regex="/referrers/"), Always(fault))
+        for _ in range(2):
+            assert _types(await see(proxy, _REFERRERS)) == [_SBOM, _SIGNATURE]
+
+    async def test_a_server_error(self, plain: ScriptedRegistry, proxy: HastyProxy) -> None:
+        """Where the API fails and there is no fallback tag, nobody knows that there are none."""
+        plain.script(Match(path_regex="/referrers/"), StatusFault(500))
+        assert (await see(proxy, _REFERRERS)).status == 502
+        assert _types(await see(proxy, _REFERRERS)) == []
+
+    @pytest.mark.parametrize("status", [403, 404, 429])
+    async def test_refused_elsewhere(
+        self, plain: ScriptedRegistry, proxy: HastyProxy, status: int
+    ) -> None:
+        """A web interface that the API is redirected to says nothing of upstream's limits."""
+        self._attach(plain)
+        plain.cdn.script(Match(), Always(StatusFault(status)))
+        elsewhere = StatusFault(303, {"Location": f"{plain.cdn.url}/packages"})
+        plain.script(Match(path_regex="/referrers/"), Always(elsewhere))
+        assert _types(await see(proxy, _REFERRERS)) == [_SBOM, _SIGNATURE]
+
+    async def test_the_subject_under_the_fallback_tag(
+        self, plain: ScriptedRegistry, proxy: HastyProxy
+    ) -> None:
+        """The platforms of an index are no referrers of it, although upstream may say so."""
+        index = images.multi_arch(seed=112)
+        plain.add_image(_REPOSITORY, images.attached_tag(index.digest), index)
+        answer = await see(proxy, f"/v2/{_REPOSITORY}/referrers/{index.digest}")
+        assert _types(answer) == []

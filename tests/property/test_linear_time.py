@@ -6,7 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from cacheproxy.domain import byte_range, digest, media_types, patterns, reference, target
+from cacheproxy.domain import (
+    byte_range,
+    digest,
+    list_pages,
+    media_types,
+    patterns,
+    reference,
+    target,
+    web_links,
+)
 from cacheproxy.domain.errors import CacheproxyError
 from cacheproxy.upstream import challenge
 
@@ -114,6 +123,36 @@ def test_a_challenge_is_read_in_linear_time(
     """A challenge, of which white space is part, is read in time proportional to its length."""
     monkeypatch.setattr(challenge, "_FIELD_LIMIT", 10 * _LENGTH)
     _assert_linear(lambda text: challenge.parse(["Bearer realm=x" + text]), unit, end)
+
+
+@pytest.mark.parametrize(
+    ("unit", "end"),
+    [
+        pytest.param("<", "", id="angles"),
+        pytest.param("<>", '"', id="links"),
+        pytest.param('<>"', "", id="quotes"),
+        pytest.param('"\\"', "", id="escapes"),
+        pytest.param(";a=", "", id="parameters"),
+        pytest.param("; ", "", id="spaces"),
+        pytest.param(";a", "", id="names"),
+    ],
+)
+def test_a_link_is_read_in_linear_time(unit: str, end: str) -> None:
+    """The fields that link the next page are read in time proportional to their length."""
+
+    def read(text: str) -> None:
+        try:
+            web_links.next_query([f"<x>;{text}"], "http://x/v2/a/tags/list", "/v2/a/tags/list")
+        except CacheproxyError:
+            return
+
+    _assert_linear(read, unit, end)
+
+
+@pytest.mark.parametrize("unit", ["[", "[]", '"', '"\\"', '\\"', "\\", '"[', "[1,"])
+def test_a_page_is_looked_into_in_linear_time(unit: str) -> None:
+    """The depth of a page, which may be no JSON, is found in time proportional to its length."""
+    _assert_linear(lambda text: list_pages.is_tag_page(text.encode(), None), unit, "")
 
 
 @pytest.mark.parametrize("pattern", ["*a*a*a*a*ab", "**a**a**a**a**ab", "**/**/**/**/b", "?*?*?*!"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.errors import CacheproxyError, Denied, RequestError
 from cacheproxy.domain.operation import (
+    LIST_PARAMETERS,
     ListReferrers,
     ListTags,
     Operation,
@@ -43,7 +44,7 @@ _ROUTES = Routes(
 )
 
 _queries = st.lists(
-    st.tuples(st.text(max_size=12).filter(lambda key: key != "ns"), st.text(max_size=12)),
+    st.tuples(st.sampled_from(sorted(LIST_PARAMETERS)), st.text(max_size=12)),
     max_size=3,
 ).map(tuple)
 

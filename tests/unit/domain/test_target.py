@@ -52,6 +52,11 @@ _DIGEST = "sha256:" + "0" * 64
             Target("tags", name="a", query=(("last", ""), ("n", ""), ("n", "2"), ("last", " &"))),
             id="empty and repeated parameters",
         ),
+        pytest.param(
+            "/v2/a/tags/list?_=1&n=2&N=3&access_token=x&next_page=a%3D",
+            Target("tags", name="a", query=(("n", "2"), ("next_page", "a="))),
+            id="other parameters",
+        ),
         pytest.param("/v2/a/tags/list?ns=", Target("tags", ns="", name="a"), id="empty ns"),
         pytest.param("/v2/a/tags/list?", Target("tags", name="a"), id="empty query"),
         pytest.param("/v2/%61/tags/list", Target("tags", name="a"), id="an encoded letter"),

@@ -13,6 +13,7 @@ from tests.support.scripted_registry.faults.fault import Always, Fault, Together
 from tests.support.scripted_registry.faults.heads import (
     IgnoreRange,
     NoDigestHeader,
+    OneMoreHeader,
     WithHeader,
     WrongContentRange,
     WrongContentType,
@@ -46,6 +47,7 @@ __all__ = [
     "NoAnswer",
     "NoContentLength",
     "NoDigestHeader",
+    "OneMoreHeader",
     "Redirect",
     "ResetAfter",
     "ShortBody",

@@ -1,7 +1,7 @@
 """Heads that say what is not so, and a server that does not hear what it was asked."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
@@ -25,6 +25,18 @@ class WithHeader(Fault):
 
     def _pair(self) -> tuple[str, str]:
         return self.name, self.value or ""
+
+
+@dataclass(frozen=True, slots=True)
+class OneMoreHeader(Fault):
+    """One more header, beside any other of its name."""
+
+    name: str
+    value: str
+
+    @override
+    def answer(self, answer: Answer, offers: Offers) -> Answer:
+        return replace(answer, headers=(*answer.headers, (self.name, self.value)))
 
 
 @dataclass(frozen=True, slots=True)

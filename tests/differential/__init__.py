@@ -1,0 +1,6 @@
+"""What a client can pull directly, it can pull through: registries with quirks, asked both ways.
+
+`quirks` are data, each named after a public report; `profiles` are the sets of them that
+well-known registries have. `compare` pulls from a registry with a set of quirks, and through the
+proxy in front of it. `python -m tests.differential` writes docs/compatibility.md.
+"""
