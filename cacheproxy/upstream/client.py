@@ -103,7 +103,7 @@ class RegistryClient:
         except ManifestUnknown:
             self._heads.on_refusal(f"{repository} {reference}")
             raise
-        except (UpstreamRefused, RefusedElsewhere):
+        except (Denied, UpstreamRefused, RefusedElsewhere):
             self._heads.on_refusal(f"{repository} {reference}")
             return None
 

@@ -16,21 +16,5 @@ KINDS: Mapping[str, tuple[Quirk, ...]] = {
 }
 QUIRKS: Mapping[str, Quirk] = {quirk.name: quirk for kind in KINDS.values() for quirk in kind}
 
-NOT_YET = frozenset(
-    {
-        "blob-encoding-x-gzip",
-        "blob-is-a-web-page",
-        "challenge-only-at-ping",
-        "facade-with-token",
-        "head-manifest-403",
-        "head-manifest-404",
-        "head-manifest-405",
-        "layer-size-off-by-one",
-        "manifest-digest-of-another",
-        "manifest-only-by-tag",
-        "storage-encoding-aws-chunked",
-        "token-lifetime-is-text",
-        "token-server-redirects",
-    }
-)
+NOT_YET: frozenset[str] = frozenset()
 """Quirks with which something that works directly does not yet work through the proxy."""
