@@ -51,8 +51,8 @@ test: $(VENV)/.dev ## Set up and run the tests of the parts and of the main job 
 	@$(TOGETHER) $(QUICK)
 	@$(SIMULATE) --seeds 2000 --seconds 45
 
-simulate: $(VENV)/.dev ## Look for a schedule that breaks a promise of the core (SEEDS=100000)
-	@$(SIMULATE) --seeds $(SEEDS)
+simulate: $(VENV)/.dev ## Look for a schedule that breaks a promise (SEEDS=100000, CLUSTER=1 for several replicas)
+	@$(SIMULATE) --seeds $(SEEDS) $(if $(CLUSTER),--cluster)
 
 demo: $(VENV)/.dev ## Pull an image twice from a real registry on this machine; print what crossed the upstream link
 	@$(BIN)/python -m demo
@@ -62,6 +62,7 @@ bench: $(VENV)/.dev ## Measure beside distribution and nginx, behind a slow link
 
 check: lint types imports ## Format, lint, types, layers and all tests (those that need a part which is missing say so)
 	@$(SIMULATE) --seeds 2000 --seconds 120
+	@$(SIMULATE) --cluster --seeds 1000 --seconds 60
 	@$(TOGETHER)
 	@$(ALONE)
 

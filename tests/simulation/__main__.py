@@ -13,11 +13,12 @@ from multiprocessing import get_context
 
 import click
 
-from tests.simulation.plants import PLANTS
+from tests.simulation.plants import CLUSTER_PLANTS, PLANTS
 from tests.simulation.simulate import Outcome, simulate
 
 _REPORT_SECONDS = 15.0
 _SEEDS_PER_COLLECTION = 50
+_PLANTS = {**PLANTS, **CLUSTER_PLANTS}
 
 
 @dataclass(slots=True)
@@ -45,9 +46,9 @@ class _Tally:
 @click.option(
     "--cluster",
     is_flag=True,
-    help="Several replicas and Redis (being built: what it finds may be its own fault).",
+    help="Several replicas, their Redis, and the network between them.",
 )
-@click.option("--plant", type=click.Choice(sorted(PLANTS)), help="Plant a fault, to be found.")
+@click.option("--plant", type=click.Choice(sorted(_PLANTS)), help="Plant a fault, to be found.")
 @click.option("--processes", default=os.cpu_count() or 1, show_default=True)
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first seed that fails.")
 def main(
@@ -63,7 +64,7 @@ def main(
 ) -> None:
     """Run seeds; exit with 1 if one fails."""
     if plant is not None:
-        PLANTS[plant]()
+        _PLANTS[plant]()
     if seed is not None:
         sys.exit(_replay(seed, is_cluster=cluster))
     tally = _Tally()
@@ -78,7 +79,7 @@ def main(
             click.echo(f"{tally.done} of {seeds} seeds, {now - began:.0f} s", err=True)
         if (tally.failed and not keep_going) or (seconds is not None and now - began > seconds):
             break
-    _report(tally, time.monotonic() - began)
+    _report(tally, time.monotonic() - began, is_cluster=cluster)
     sys.exit(bool(tally.failed))
 
 
@@ -99,7 +100,7 @@ def _simulate(seed: int, *, is_cluster: bool) -> Outcome:
     return outcome
 
 
-def _report(tally: _Tally, seconds: float) -> None:
+def _report(tally: _Tally, seconds: float, *, is_cluster: bool) -> None:
     for kind, seeds in sorted(tally.failed.items(), key=lambda one: -len(one[1])):
         click.echo(f"{len(seeds):6d} times, first {min(seeds)}: {kind}")
     clients: Counter[str] = Counter()
@@ -110,7 +111,8 @@ def _report(tally: _Tally, seconds: float) -> None:
     )
     if tally.failed:
         seed = min(seed for seeds in tally.failed.values() for seed in seeds)
-        click.echo(f"replay: python -m tests.simulation --seed {seed}")
+        cluster = "--cluster " if is_cluster else ""
+        click.echo(f"replay: python -m tests.simulation {cluster}--seed {seed}")
 
 
 def _replay(seed: int, *, is_cluster: bool) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -164,8 +165,9 @@ def write_cluster_script(seed: int) -> Script:
     replicas = chance.choice((2, 2, 2, 3, 3, 4) if focus == "blobs" else (2, 2, 2, 3))
     times = _Times(chance, 4.0 if focus == "blobs" else 16.0)
     workers = replicas * chance.choice((1, 1, 2))
-    tags = () if focus == "blobs" else _tags(chance, script.contents, times)
-    cluster = _draw_cluster(chance, replicas, workers, tags, times)
+    purges = times.some(0, 0, 1, 2) if focus != "blobs" else []
+    tags = () if focus == "blobs" else _tags(chance, script.contents, times, purges)
+    cluster = _draw_cluster(chance, (replicas, workers), tags, times, purges)
     return replace(
         script,
         workers=workers,
@@ -211,19 +213,26 @@ class _Times:
 
 
 def _draw_cluster(
-    chance: random.Random, replicas: int, workers: int, tags: tuple[TagHistory, ...], times: _Times
+    chance: random.Random,
+    counts: tuple[int, int],
+    tags: tuple[TagHistory, ...],
+    times: _Times,
+    purges: Sequence[float],
 ) -> ClusterScript:
+    replicas, workers = counts
     everywhere = range(-1, replicas)
-    purges = times.some(0, 0, 1, 2) if tags else []
     pulls = times.some(*((8, 20) if tags else (0,)))
-    # What reads while something is purged may keep it.
-    pulls += [at + chance.uniform(-0.1, 0.3) for at in purges for _ in range(3)]
+    for at in purges:
+        # Those before know what is purged; those meanwhile may keep it; those after show it.
+        pulls += [at - chance.uniform(4.0, 6.0) for _ in range(3)]
+        pulls += [at + chance.uniform(-0.1, 0.3) for _ in range(3)]
+        pulls += [at + chance.uniform(2.0, 6.0) for _ in range(4)]
     return ClusterScript(
         replicas=replicas,
         readers=chance.choice((2, 16, 16)),
         budgets=tuple(chance.choice((AMPLE, AMPLE, AMPLE, 8192)) for _ in range(replicas)),
         policy=TagPolicy(
-            fresh_for=chance.choice((0.5, 2.0, 60.0)),
+            fresh_for=chance.choice((0.5, 2.0, 60.0, *(60.0 for _ in purges))),
             stale_while_revalidate=chance.choice((0.0, 0.0, 2.0)),
             stale_if_error=chance.choice((0.0, 7 * 86_400.0)),
         ),
@@ -266,19 +275,21 @@ def _crashes(
 
 
 def _tags(
-    chance: random.Random, contents: tuple[Content, ...], times: _Times
+    chance: random.Random, contents: tuple[Content, ...], times: _Times, purges: Sequence[float]
 ) -> tuple[TagHistory, ...]:
-    return tuple(
-        _tag(chance, number, contents, times) for number in range(chance.choice((1, 1, 2)))
-    )
+    histories = []
+    for number in range(chance.choice((1, 1, 2))):
+        layers = chance.choice(((), (chance.choice(contents),)))
+        # Who purges a tag mostly does so since it has moved.
+        moves = times.some(1, 2, 4) + [at - chance.uniform(2.0, 4.0) for at in purges]
+        histories.append(_tag(chance, number, layers, sorted(moves)))
+    return tuple(histories)
 
 
 def _tag(
-    chance: random.Random, number: int, contents: tuple[Content, ...], times: _Times
+    chance: random.Random, number: int, layers: tuple[Content, ...], moves: Sequence[float]
 ) -> TagHistory:
     begins = chance.choice((0.0, 0.0, 0.0, BEGINS + 1.0))
-    moves = sorted(times.some(1, 2, 4))
-    layers = chance.choice(((), (chance.choice(contents),)))
     versions = []
     for version, at in enumerate((begins, *(move for move in moves if move > begins))):
         body = _manifest(layers, f"{number}.{version}")

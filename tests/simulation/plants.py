@@ -1,10 +1,14 @@
 """Faults that are planted into the core, to show that a simulation finds them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from cacheproxy.domain import fill_state
+from cacheproxy.domain.freshness import TagRecord
+from cacheproxy.metadata import shared
+from cacheproxy.metadata.cluster_clock import ClusterClock
+from cacheproxy.metadata.hearing import Hearing
 from cacheproxy.pullthrough import follower
 from cacheproxy.pullthrough.fill import Fills
 from cacheproxy.storage import filesystem
@@ -24,6 +28,14 @@ def _do_nothing(*_: Any) -> None:
     return
 
 
+def _return_last(records: Iterable[TagRecord | None], _: float) -> TagRecord | None:
+    return next((record for record in reversed(list(records)) if record is not None), None)
+
+
+def _read_the_wall_clock(clock: ClusterClock) -> float:
+    return clock._clock.now()
+
+
 PLANTS: dict[str, Callable[[], None]] = {
     "hold-nothing-back": partial(setattr, fill_state, "HOLD_BACK", 0),
     "compare-nothing": partial(setattr, follower, "_begin_alike", _agree),
@@ -33,3 +45,10 @@ PLANTS: dict[str, Callable[[], None]] = {
     "keep-reservations": partial(setattr, Accounts, "settle_one", _do_nothing_later),
 }
 """Each changes the core of this process, for good."""
+
+CLUSTER_PLANTS: dict[str, Callable[[], None]] = {
+    "believe-what-is-ours": partial(setattr, shared, "newest", _return_last),
+    "purge-nothing": partial(setattr, Hearing, "_purge", _do_nothing_later),
+    "believe-clocks": partial(setattr, ClusterClock, "now", _read_the_wall_clock),
+}
+"""Likewise, of how replicas agree: found by a simulation of several."""
