@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cacheproxy.domain.errors import CacheproxyError, StorageError, UpstreamTimeout
@@ -28,7 +29,7 @@ from tests.simulation.cluster_script import (
     TagPull,
     TagPurge,
 )
-from tests.simulation.network import REDIS, Network, host_of
+from tests.simulation.network import REDIS, Network, host_of, replica_address
 from tests.simulation.redis_model import RedisModel
 from tests.simulation.redis_server import RedisProtocol
 from tests.simulation.script import REPOSITORIES, Script
@@ -139,19 +140,25 @@ class ClusterEvents:
     def _schedule(self, at: At) -> None:
         script = self._script
         for step in script.steps:
-            at(step.at, lambda step=step: self._step(step))  # type: ignore[misc]
+            at(step.at, partial(self._step, step))
         for cut in script.cuts:
             one, other = map(host_of, cut.hosts)
-            at(cut.at, lambda one=one, other=other: self._network.cut(one, other))  # type: ignore[misc]
-            at(cut.at + cut.seconds, lambda one=one, other=other: self._network.mend(one, other))  # type: ignore[misc]
+            at(cut.at, partial(self._network.cut, one, other))
+            at(cut.at + cut.seconds, partial(self._network.mend, one, other))
             self.disturbances.add(cut.at, cut.at + cut.seconds, "cut")
         for fault in script.redis_faults:
             if fault.kind == "fails over":
                 at(max(0.0, fault.at - fault.lag), self._save)
-            at(fault.at, lambda fault=fault: self._fail_redis(fault))  # type: ignore[misc]
-            at(fault.at + fault.seconds, lambda fault=fault: self._mend_redis(fault))  # type: ignore[misc]
+            at(fault.at, partial(self._fail_redis, fault))
+            at(fault.at + fault.seconds, partial(self._mend_redis, fault))
             kind = "redis" if fault.kind in ("stops", "stalls") else "loss"
             self.disturbances.add(fault.at, fault.at + fault.seconds, kind)
+        muted = self._network.muted
+        for mute in script.mutes:
+            address = replica_address(mute.replica)
+            at(mute.at, partial(muted.add, address))
+            at(mute.at + mute.seconds, partial(muted.discard, address))
+            self.disturbances.add(mute.at, mute.at + mute.seconds, "mute")
         for outage in script.outages:
             self.disturbances.add(outage.at, outage.at + outage.seconds, "upstream")
 
@@ -209,6 +216,7 @@ class ClusterEvents:
     def mend_all(self) -> None:
         """Let all faults end."""
         self._network.mend_all()
+        self._network.muted.clear()
         for process in self._world.living:
             process.frozen_until = 0.0
         if not self._redis.is_alive:

@@ -11,7 +11,7 @@ from cacheproxy.domain.digest import Digest
 from cacheproxy.domain.freshness import TagPolicy
 from cacheproxy.domain.media_types import OCI_MANIFEST
 from cacheproxy.domain.reference import Tag
-from tests.simulation.script import AMPLE, Content, Crash, Script, write_script
+from tests.simulation.script import AMPLE, Client, Content, Crash, Script, write_script
 
 REDIS = -1
 """The number of Redis, where replicas have numbers."""
@@ -96,6 +96,15 @@ class Standstill:
 
 
 @dataclass(frozen=True, slots=True)
+class Mute:
+    """A time in which a replica's port accepts connections and answers none of them."""
+
+    at: float
+    seconds: float
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
 class RedisFault:
     """A time without Redis.
 
@@ -144,11 +153,13 @@ class ClusterScript:
     standstills: tuple[Standstill, ...]
     redis_faults: tuple[RedisFault, ...]
     outages: tuple[Outage, ...]
+    mutes: tuple[Mute, ...]
 
     @property
     def is_disturbed(self) -> bool:
         """Whether anything fails but upstream."""
-        return bool(self.steps or self.cuts or self.standstills or self.redis_faults)
+        faults = (self.steps, self.cuts, self.standstills, self.mutes, self.redis_faults)
+        return any(faults)
 
 
 def write_cluster_script(seed: int) -> Script:
@@ -168,7 +179,7 @@ def write_cluster_script(seed: int) -> Script:
     purges = times.some(0, 0, 1, 2) if focus != "blobs" else []
     tags = () if focus == "blobs" else _tags(chance, script.contents, times, purges)
     cluster = _draw_cluster(chance, (replicas, workers), tags, times, purges)
-    return replace(
+    drawn = replace(
         script,
         workers=workers,
         cluster=cluster,
@@ -188,6 +199,28 @@ def write_cluster_script(seed: int) -> Script:
         crashes=_crashes(chance, replicas, workers, times),
         trouble=tuple(
             replace(one, start=one.start + BEGINS, stop=one.stop + BEGINS) for one in script.trouble
+        ),
+    )
+    return _draw_mute_holder(chance, drawn) if not tags and chance.random() < 0.2 else drawn
+
+
+def _draw_mute_holder(chance: random.Random, script: Script) -> Script:
+    """Draw a holder of a blob that answers nobody when another replica asks for the blob."""
+    cluster = script.cluster
+    assert cluster is not None
+    holder, asker = chance.sample(range(cluster.replicas), 2)
+    at = BEGINS + 6.0
+    first = Client(BEGINS, holder, 0, 0, None, 100_000, 0.0, None, None)
+    others = tuple(
+        replace(first, at=at + chance.uniform(0.1, 3.0), worker=asker)
+        for _ in range(chance.randint(1, 3))
+    )
+    return replace(
+        script,
+        clients=(first, *others),
+        crashes=(),
+        cluster=replace(
+            cluster, budgets=(AMPLE,) * cluster.replicas, mutes=(Mute(at, 60.0, holder),)
         ),
     )
 
@@ -256,6 +289,10 @@ def _draw_cluster(
         ),
         redis_faults=tuple(_redis_fault(chance, at) for at in times.some(0, 0, 1, 2)),
         outages=tuple(Outage(at, chance.choice((0.5, 5.0))) for at in times.some(0, 0, 0, 1)),
+        mutes=tuple(
+            Mute(at, chance.choice((1.0, 8.0, 60.0)), chance.randrange(replicas))
+            for at in times.some(0, 0, 0, 1)
+        ),
     )
 
 

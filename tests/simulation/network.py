@@ -46,12 +46,14 @@ class Network:
 
     Attributes:
         latency: virtual seconds that a packet is under way.
+        muted: addresses where connections are accepted, and nothing is answered.
     """
 
     def __init__(self, world: World, latency: float) -> None:
         self.world = world
         self.latency = latency
         self._cuts: set[frozenset[str]] = set()
+        self.muted: set[Address] = set()
         self._listeners: dict[Address, list[tuple[Process, ProtocolFactory]]] = {}
         self._ends: list[End] = []
 
@@ -109,7 +111,8 @@ class Network:
         near, far = End(self, process, address), End(self, server, address)
         near.join(far)
         self._ends += (near, far)
-        server.loop.call_soon(far.begin, factory)
+        if address not in self.muted:
+            server.loop.call_soon(far.begin, factory)
         return FakeSocket(address, near)
 
     def drop(self, end: "End") -> None:
