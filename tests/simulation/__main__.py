@@ -65,6 +65,8 @@ def main(
     """Run seeds; exit with 1 if one fails."""
     if plant is not None:
         _PLANTS[plant]()
+    # Libraries read files once in the life of a process, and system calls are part of a schedule.
+    simulate(0, is_cluster=cluster)
     if seed is not None:
         sys.exit(_replay(seed, is_cluster=cluster))
     tally = _Tally()

@@ -119,6 +119,7 @@ class ClusterEvents:
         self._redis = self._start_redis()
         self._answers: list[TagAnswer] = []
         self._purges: list[Purged] = []
+        self._purged_at: list[float] = []
         self._running_purges: list[asyncio.Task[None]] = []
         self.disturbances = book.disturbances = Disturbances()
         self._add_links(script)
@@ -264,6 +265,7 @@ class ClusterEvents:
     async def _purge(self, purge: TagPurge) -> None:
         """Purge as `bootstrap.purging` does: our own records, then those that are shared."""
         began = self.now
+        self._purged_at.append(began)
         scope = f"{REPOSITORIES[0]} "
         tag = None if purge.tag is None else str(self._script.tags[purge.tag].name)
         directory = Layout(self._world.directory(purge.replica)).metadata
@@ -351,12 +353,19 @@ class ClusterEvents:
         )
         if is_other or later.number >= earlier.number or later.began <= earlier.ended:
             return
+        if self._may_be_forgotten(later):
+            return
         if later.worker is not earlier.worker:
             is_calm = self.disturbances.is_calm(earlier.began - _DEAF_SECONDS, later.ended)
             seconds = _HOT_SECONDS if is_calm else _DEAF_SECONDS
             if later.began < earlier.ended + seconds:
                 return
         self._complain(f"a tag goes back from version {earlier.number}", later)
+
+    def _may_be_forgotten(self, later: TagAnswer) -> bool:
+        """Whether a purge dropped what replicas know while Redis has lost its newest records."""
+        was_purged = any(at <= later.began for at in self._purged_at)
+        return was_purged and not self.disturbances.is_calm(0.0, later.ended, "loss")
 
     def _judge_purge(self, answer: TagAnswer, purged: Purged) -> None:
         """Nothing that was known before a purge is served after it."""

@@ -371,3 +371,4 @@ def install() -> None:
     aiohappyeyeballs.start_connection = start
     # It reads the metadata of its distribution for each connection.
     utils.get_lib_version = cache(utils.get_lib_version)
+    utils.get_lib_version()

@@ -251,10 +251,11 @@ class _Run:
     # -- what must hold ---------------------------------------------------------------------------
 
     def _check_budget(self) -> None:
-        for replica in range(self.script.replicas):
-            allowed = self.script.budget_of(replica)
-            if allowed < AMPLE and (used := _used(self.world.directory(replica))) > allowed:
-                self.world.complain(f"{used} bytes are on disk, {allowed} allowed")
+        with self.world.entered(None):  # nothing goes on meanwhile
+            for replica in range(self.script.replicas):
+                allowed = self.script.budget_of(replica)
+                if allowed < AMPLE and (used := _used(self.world.directory(replica))) > allowed:
+                    self.world.complain(f"{used} bytes are on disk, {allowed} allowed")
 
     def _judge(self) -> None:
         """Judge clients that failed: only what fails upstream of them excuses that."""
