@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
 from cacheproxy.domain.errors import CacheproxyError, StorageError, UpstreamTimeout
@@ -119,7 +120,8 @@ class ClusterEvents:
         self._redis = self._start_redis()
         self._answers: list[TagAnswer] = []
         self._purges: list[Purged] = []
-        self._purged_at: list[float] = []
+        # From the beginning of each purge until a while after its end.
+        self._purge_spans: list[tuple[float, float]] = []
         self._running_purges: list[asyncio.Task[None]] = []
         self.disturbances = book.disturbances = Disturbances()
         self._add_links(script)
@@ -265,7 +267,6 @@ class ClusterEvents:
     async def _purge(self, purge: TagPurge) -> None:
         """Purge as `bootstrap.purging` does: our own records, then those that are shared."""
         began = self.now
-        self._purged_at.append(began)
         scope = f"{REPOSITORIES[0]} "
         tag = None if purge.tag is None else str(self._script.tags[purge.tag].name)
         directory = Layout(self._world.directory(purge.replica)).metadata
@@ -277,7 +278,9 @@ class ClusterEvents:
             await shared._forget(scope, tag, is_rehearsal=False)
         except StorageError as error:
             self._world.note(f"a purge fails: {error}")
+            self._purge_spans.append((began, inf))
             return
+        self._purge_spans.append((began, self.now + _PURGE_SECONDS))
         self._world.note(f"{tag or scope} is purged")
         self._purges.append(Purged(began, self.now, purge.tag))
 
@@ -353,7 +356,7 @@ class ClusterEvents:
         )
         if is_other or later.number >= earlier.number or later.began <= earlier.ended:
             return
-        if self._may_be_forgotten(later):
+        if self._may_be_forgotten(earlier, later):
             return
         if later.worker is not earlier.worker:
             is_calm = self.disturbances.is_calm(earlier.began - _DEAF_SECONDS, later.ended)
@@ -362,10 +365,17 @@ class ClusterEvents:
                 return
         self._complain(f"a tag goes back from version {earlier.number}", later)
 
-    def _may_be_forgotten(self, later: TagAnswer) -> bool:
-        """Whether a purge dropped what replicas know while Redis has lost its newest records."""
-        was_purged = any(at <= later.began for at in self._purged_at)
-        return was_purged and not self.disturbances.is_calm(0.0, later.ended, "loss")
+    def _may_be_forgotten(self, earlier: TagAnswer, later: TagAnswer) -> bool:
+        """Whether a purge has dropped what a replica knew, and left what others know.
+
+        That is so until the purge is acknowledged; for longer where Redis has lost records.
+        """
+        if not self.disturbances.is_calm(0.0, later.ended, "loss"):
+            return any(began <= later.ended for began, _ in self._purge_spans)
+        return any(
+            began <= later.ended and ended >= earlier.began - _UNDER_WAY
+            for began, ended in self._purge_spans
+        )
 
     def _judge_purge(self, answer: TagAnswer, purged: Purged) -> None:
         """Nothing that was known before a purge is served after it."""

@@ -7,7 +7,6 @@ from typing import Any
 from cacheproxy.domain import fill_state
 from cacheproxy.domain.freshness import TagRecord
 from cacheproxy.metadata import shared
-from cacheproxy.metadata.cluster_clock import ClusterClock
 from cacheproxy.metadata.hearing import Hearing
 from cacheproxy.pullthrough import follower
 from cacheproxy.pullthrough.fill import Fills
@@ -32,10 +31,6 @@ def _return_last(records: Iterable[TagRecord | None], _: float) -> TagRecord | N
     return next((record for record in reversed(list(records)) if record is not None), None)
 
 
-def _read_the_wall_clock(clock: ClusterClock) -> float:
-    return clock._clock.now()
-
-
 PLANTS: dict[str, Callable[[], None]] = {
     "hold-nothing-back": partial(setattr, fill_state, "HOLD_BACK", 0),
     "compare-nothing": partial(setattr, follower, "_begin_alike", _agree),
@@ -49,6 +44,5 @@ PLANTS: dict[str, Callable[[], None]] = {
 CLUSTER_PLANTS: dict[str, Callable[[], None]] = {
     "believe-what-is-ours": partial(setattr, shared, "newest", _return_last),
     "purge-nothing": partial(setattr, Hearing, "_purge", _do_nothing_later),
-    "believe-clocks": partial(setattr, ClusterClock, "now", _read_the_wall_clock),
 }
 """Likewise, of how replicas agree: found by a simulation of several."""
