@@ -212,7 +212,9 @@ def _options(url: RedisUrl, login: RedisLogin, timeout: float) -> dict[str, Any]
         # Who calls has a deadline for all of it. Only a Cluster's client must learn which of its
         # servers is silent, to look for another one.
         "socket_timeout": timeout * _TO_ANSWER if url.kind == "cluster" else None,
-        "socket_connect_timeout": timeout * _TO_CONNECT,
+        # One server has all of the time, since there is no other one to try: a process that is
+        # busy itself may notice late that a connection stands.
+        "socket_connect_timeout": timeout * (1.0 if url.kind == "single" else _TO_CONNECT),
         "socket_keepalive": True,
         "health_check_interval": _IDLE_SECONDS,
         "retry": Retry(
