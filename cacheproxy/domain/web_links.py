@@ -64,9 +64,9 @@ def _passed_on(query: str) -> str:
 
 def _is_same_list(path: str, asked: str) -> bool:
     """Whether two paths name one list, whatever stands in front of its repository's name."""
-    one, other = _named(path), _named(asked)
+    one, other = _list_path(path), _list_path(asked)
     return one.endswith(other) or other.endswith(one)
 
 
-def _named(path: str) -> str:
+def _list_path(path: str) -> str:
     return "/" + unquote(path).rpartition("/v2/")[2]

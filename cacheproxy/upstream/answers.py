@@ -126,10 +126,10 @@ def retry_after(field: str | None, now: float) -> float | None:
     Beside seconds and a date it may be a duration with a unit, or a time since the epoch.
     """
     seconds = _seconds_until(field, now) if field else None
-    return None if seconds is None else _within(seconds, LONGEST_WAIT)
+    return None if seconds is None else _bound_seconds(seconds, LONGEST_WAIT)
 
 
-def _within(seconds: float, longest: float) -> float:
+def _bound_seconds(seconds: float, longest: float) -> float:
     # Written so that NaN ends as 0 too.
     return min(seconds, longest) if seconds > 0 else 0.0
 
@@ -209,7 +209,7 @@ def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
     return RateLimit(
         int(remaining[1]),
         int(limit[1]) if limit else None,
-        None if seconds is None else _within(seconds, _LONGEST_WINDOW),
+        None if seconds is None else _bound_seconds(seconds, _LONGEST_WINDOW),
         rate_limit_source(headers),
     )
 

@@ -67,7 +67,7 @@ class RegistryClient:
 
     @property
     def notables(self) -> dict[str, Notable]:
-        """What other replicas should know of it, by name."""
+        """Notes for other replicas, by name."""
         return self._transport.notables
 
     @property

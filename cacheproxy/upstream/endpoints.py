@@ -48,7 +48,7 @@ class Endpoints:
 
     @property
     def notables(self) -> dict[str, Notable]:
-        """What other replicas should know of all of them."""
+        """Notes on all endpoints for other replicas, by name."""
         places = (*self._mirrors, self._registry)
         return {name: health for place in places for name, health in place.notables.items()}
 

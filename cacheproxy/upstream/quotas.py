@@ -55,7 +55,7 @@ class Quotas:
         Raises:
             UpstreamLimited: no account has any, or what is left is kept for what is not cached.
         """
-        granted = self._granted(spend)
+        granted = self._find_account(spend)
         if granted is None:
             wait = min(self._waits(spend))
             raise UpstreamLimited(f"{self._place} grants no more pulls for now", wait)
@@ -63,14 +63,14 @@ class Quotas:
 
     def grants(self, spend: Spend) -> bool:
         """Return whether any account may spend a pull."""
-        return self._granted(spend) is not None
+        return self._find_account(spend) is not None
 
     @property
     def any_account(self) -> int:
         """The account for requests that cost no pull: the one that the next pull is spent of."""
-        return self._granted("fetch") or 0
+        return self._find_account("fetch") or 0
 
-    def _granted(self, spend: Spend) -> int | None:
+    def _find_account(self, spend: Spend) -> int | None:
         waits = enumerate(self._waits(spend))
         return next((number for number, wait in waits if wait <= 0), None)
 

@@ -132,7 +132,7 @@ class Transport:
 
     @property
     def notables(self) -> dict[str, Notable]:
-        """What other replicas should know of this upstream, by name."""
+        """Notes on this upstream for other replicas, by name."""
         place = self.config.place
         return {
             place: self.health,

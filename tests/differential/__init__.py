@@ -1,4 +1,4 @@
-"""What a client can pull directly, it can pull through: registries with quirks, asked both ways.
+"""Registries with quirks, asked directly and through the proxy, with the same result.
 
 `quirks` are data, each named after a public report; `profiles` are the sets of them that
 well-known registries have. `compare` pulls from a registry with a set of quirks, and through the

@@ -21,7 +21,7 @@ _FRESH_FOR = 100.0
 _TAGS = {"fresh_for": _FRESH_FOR, "stale_if_error": 10_000.0, "not_found_for": 1.0}
 
 Pulled = Mapping[str, str]
-"""What came of each step that worked: digests, or lists."""
+"""The results of the steps that worked: digests, or lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is pulled: an index with an image for two platforms, tags, and two referrers."""
+"""The contents that are pulled: an index with images for two platforms, tags, and referrers."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _TYPES = ("application/vnd.example.sbom.v1", "application/vnd.example.signature.
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a tag names at a time.
+    """The image that a tag names at a time.
 
     Attributes:
         index: what the tag names.

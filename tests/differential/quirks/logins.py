@@ -13,7 +13,7 @@ def _challenged(edit: Callable[[str], str]) -> tuple[Change, ...]:
     return (Change(EditedHeader("WWW-Authenticate", edit), where="challenge"),)
 
 
-def _granted(edit: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple[Change, ...]:
+def _edit_token(edit: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple[Change, ...]:
     return (Change(EditedJson(edit), where="token"),)
 
 
@@ -32,35 +32,35 @@ LOGINS = (
         "token-no-lifetime",
         "moby/buildkit#2055",
         "A token comes without expires_in.",
-        _granted(_without("expires_in")),
+        _edit_token(_without("expires_in")),
         login="anonymous",
     ),
     Quirk(
         "token-lifetime-is-text",
         "distribution/distribution#1746",
         "A token comes with expires_in as a text.",
-        _granted(lambda token: {**token, "expires_in": "300"}),
+        _edit_token(lambda token: {**token, "expires_in": "300"}),
         login="anonymous",
     ),
     Quirk(
         "token-issued-at-is-a-number",
         "moby/moby#20970",
         "A token comes with issued_at as seconds since the epoch.",
-        _granted(lambda token: {**token, "issued_at": 1457510670}),
+        _edit_token(lambda token: {**token, "issued_at": 1457510670}),
         login="anonymous",
     ),
     Quirk(
         "token-as-access-token",
         "containerd/overlaybd#35",
         "A token is called access_token alone.",
-        _granted(_without("token")),
+        _edit_token(_without("token")),
         login="anonymous",
     ),
     Quirk(
         "token-as-token",
         "containerd/containerd#2157",
         "A token is called token alone.",
-        _granted(_without("access_token")),
+        _edit_token(_without("access_token")),
         login="anonymous",
     ),
     Quirk(
